@@ -1,0 +1,92 @@
+/**
+ * The text below JSON: bytes into text, and text into well-formed Unicode, by the rules of the reference server
+ * (wire.md §1.4, hashing.md §1.1).
+ *
+ * @since 0.1.0
+ */
+import { Buffer, isUtf8 } from "node:buffer"
+
+/** How many bytes a sequence starting with `lead` has, and the range its second byte must lie in; 0 for a bad lead. */
+const sequence = (lead: number): readonly [length: number, lowest: number, highest: number] => {
+  if (lead >= 0xc2 && lead <= 0xdf) return [2, 0x80, 0xbf]
+  if (lead === 0xe0) return [3, 0xa0, 0xbf]
+  if (lead === 0xed) return [3, 0x80, 0x9f]
+  if (lead >= 0xe1 && lead <= 0xef) return [3, 0x80, 0xbf]
+  if (lead === 0xf0) return [4, 0x90, 0xbf]
+  if (lead === 0xf4) return [4, 0x80, 0x8f]
+  if (lead >= 0xf1 && lead <= 0xf3) return [4, 0x80, 0xbf]
+  return [0, 0, 0]
+}
+
+/** Length of the valid sequence that starts at `at`, 0 if none does. */
+const validSequence = (bytes: Uint8Array, at: number): number => {
+  const lead = bytes[at] ?? 0
+  if (lead < 0x80) return 1
+  const [length, lowest, highest] = sequence(lead)
+  const second = bytes[at + 1] ?? 0
+  if (length === 0 || second < lowest || second > highest) return 0
+  for (let index = 2; index < length; index++) {
+    const next = bytes[at + index] ?? 0
+    if (next < 0x80 || next > 0xbf) return 0
+  }
+  return length
+}
+
+/**
+ * UTF-8 bytes as text. Each byte that is not part of a valid sequence becomes one U+FFFD, where `TextDecoder` would
+ * merge truncated sequences (hashing.md §1.1). A byte order mark is kept, so that JSON parsing refuses it (wire.md §1.4).
+ *
+ * @example
+ * ```ts
+ * import { JsonText } from "oversqlite/protocol"
+ *
+ * JsonText.decodeUtf8(Uint8Array.of(0xe2, 0x82, 0x41)) // "\ufffd\ufffdA"
+ * ```
+ *
+ * @category decoding
+ * @since 0.1.0
+ */
+export const decodeUtf8 = (bytes: Uint8Array): string => {
+  const buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+  if (isUtf8(buffer)) return buffer.toString("utf8")
+  let text = ""
+  let valid = 0
+  let at = 0
+  while (at < buffer.length) {
+    const length = validSequence(buffer, at)
+    if (length === 0) {
+      text += buffer.toString("utf8", valid, at) + "\ufffd"
+      at += 1
+      valid = at
+    } else {
+      at += length
+    }
+  }
+  return text + buffer.toString("utf8", valid, at)
+}
+
+const loneSurrogate = /\p{Surrogate}/gu
+const anySurrogate = /[\ud800-\udfff]|\\u[dD][89a-fA-F]/
+// An escaped backslash is consumed first, so that every other `\u` in the text is an escape; then pairs, then the rest.
+const escapes = /\\\\|\\u[dD][89abAB][\da-fA-F]{2}\\u[dD][c-fC-F][\da-fA-F]{2}|\\u[dD][89a-fA-F][\da-fA-F]{2}/g
+
+/**
+ * JSON text in which every unpaired surrogate, raw or as a `\u` escape, is replaced by U+FFFD (wire.md §1.4). Text
+ * without one comes back as it is.
+ *
+ * @category decoding
+ * @since 0.1.0
+ */
+export const wellFormed = (text: string): string =>
+  anySurrogate.test(text)
+    ? text.replace(loneSurrogate, "\ufffd")
+      .replace(escapes, (escape) => escape.length === 6 ? "\ufffd" : escape)
+    : text
+
+/**
+ * Text with every unpaired surrogate replaced by U+FFFD.
+ *
+ * @category decoding
+ * @since 0.1.0
+ */
+export const replaceLoneSurrogates = (text: string): string => text.replace(loneSurrogate, "\ufffd")

@@ -1,0 +1,282 @@
+/**
+ * The rows of the wire and their decoders. Pages carry thousands of rows, so these are plain functions: a row that
+ * already has the shape of its type is passed on as it is, everything else goes the long way round.
+ *
+ * @since 0.1.0
+ */
+import * as ParseResult from "effect/ParseResult"
+import * as Schema from "effect/Schema"
+
+/**
+ * A key on the wire: the lowercase name of the key column and its text (wire.md §2.1). The value is not trusted to be a
+ * string before a rule or the server has looked at it.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type WireKey = Readonly<Record<string, unknown>>
+
+/**
+ * A row of a committed bundle (wire.md §2.3). `op` is one of INSERT, UPDATE and DELETE; `payload` is the full
+ * after-image, absent for DELETE.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface BundleRow {
+  readonly schema: string
+  readonly table: string
+  readonly key: WireKey
+  readonly op: string
+  readonly row_version: number
+  readonly payload?: unknown
+}
+
+/**
+ * A committed, atomic set of row effects (wire.md §2.4). `row_count` is 0 and `bundle_hash` blank where the server does
+ * not say.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Bundle {
+  readonly bundle_seq: number
+  readonly source_id: string
+  readonly source_bundle_id: number
+  readonly row_count: number
+  readonly bundle_hash: string
+  readonly rows: ReadonlyArray<BundleRow>
+}
+
+/**
+ * A row of a snapshot (wire.md §2.6): the row as of `snapshot_bundle_seq`, last changed by bundle `row_version`.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface SnapshotRow {
+  readonly schema: string
+  readonly table: string
+  readonly key: WireKey
+  readonly row_version: number
+  readonly payload?: unknown
+}
+
+/**
+ * A row of an upload (wire.md §2.2). For `payload` absent and `null` are different: a DELETE must not have the member at
+ * all.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface PushRequestRow {
+  readonly schema: string
+  readonly table: string
+  readonly key: WireKey
+  readonly op: string
+  readonly base_row_version: number
+  readonly payload?: unknown
+}
+
+/** A member that has not the type of its place. Says where, never what. */
+class Fault {
+  readonly path: string
+  constructor(path: string) {
+    this.path = path
+  }
+}
+
+type Members = Readonly<Record<string, unknown>>
+
+const isMembers = (value: unknown): value is Members =>
+  typeof value === "object" && value !== null && !Array.isArray(value)
+
+const isAbsent = (value: unknown): value is null | undefined => value === undefined || value === null
+
+const text = (members: Members, name: string): string | Fault => {
+  const value = members[name]
+  return typeof value === "string" ? value : isAbsent(value) ? "" : new Fault(`.${name}`)
+}
+
+const integer = (members: Members, name: string): number | Fault => {
+  const value = members[name]
+  if (typeof value === "number" && Number.isSafeInteger(value)) return value
+  return isAbsent(value) ? 0 : new Fault(`.${name}`)
+}
+
+const limit = 2 ** 63
+
+/**
+ * Any integer of the signed 64-bit range, as a request may carry it. Beyond 2^53 it is only rounded, which keeps its
+ * order against every counter there is.
+ */
+const integer64 = (members: Members, name: string): number | Fault => {
+  const value = members[name]
+  if (typeof value === "number" && Number.isInteger(value) && value >= -limit && value < limit) return value
+  if (typeof value === "bigint") return Number(value)
+  return isAbsent(value) ? 0 : new Fault(`.${name}`)
+}
+
+const key = (members: Members): WireKey | Fault => {
+  const value = members["key"]
+  return isMembers(value) ? value : isAbsent(value) ? {} : new Fault(".key")
+}
+
+const isFault = (value: unknown): value is Fault => value instanceof Fault
+
+const isBundleRow = (value: unknown): value is BundleRow =>
+  isMembers(value) && typeof value["schema"] === "string" && typeof value["table"] === "string" &&
+  typeof value["op"] === "string" && Number.isSafeInteger(value["row_version"]) && isMembers(value["key"]) &&
+  value["payload"] !== null
+
+const isSnapshotRow = (value: unknown): value is SnapshotRow =>
+  isMembers(value) && typeof value["schema"] === "string" && typeof value["table"] === "string" &&
+  Number.isSafeInteger(value["row_version"]) && isMembers(value["key"]) && value["payload"] !== null
+
+const payloadOf = (members: Members) => isAbsent(members["payload"]) ? {} : { payload: members["payload"] }
+
+const decodeSnapshotRow = (value: unknown): SnapshotRow | Fault => {
+  if (isSnapshotRow(value)) return value
+  const members = isAbsent(value) ? {} : value
+  if (!isMembers(members)) return new Fault("")
+  const schema = text(members, "schema")
+  const table = text(members, "table")
+  const keyObject = key(members)
+  const version = integer(members, "row_version")
+  if (isFault(schema)) return schema
+  if (isFault(table)) return table
+  if (isFault(keyObject)) return keyObject
+  if (isFault(version)) return version
+  return { schema, table, key: keyObject, row_version: version, ...payloadOf(members) }
+}
+
+const decodeBundleRow = (value: unknown): BundleRow | Fault => {
+  if (isBundleRow(value)) return value
+  const row = decodeSnapshotRow(value)
+  if (isFault(row)) return row
+  const op = isMembers(value) ? text(value, "op") : ""
+  if (isFault(op)) return op
+  return { ...row, op, ...payloadOf({ payload: row.payload }) }
+}
+
+const requestMembers: ReadonlySet<string> = new Set([
+  "schema",
+  "table",
+  "key",
+  "op",
+  "base_row_version",
+  "payload"
+])
+
+/**
+ * A request object whose member names are spelled as in the protocol. The server matches names without regard to case,
+ * of several spellings the last counts (wire.md §1.4); unknown members stay.
+ *
+ * @internal
+ */
+export const foldNames = (value: Members, known: ReadonlySet<string>): Members => {
+  let foreign = false
+  for (const name in value) {
+    foreign ||= !known.has(name)
+  }
+  if (!foreign) return value
+  const folded: Record<string, unknown> = {}
+  for (const [name, member] of Object.entries(value)) {
+    const lower = name.toLowerCase()
+    folded[known.has(lower) ? lower : name] = member
+  }
+  return folded
+}
+
+const decodePushRequestRow = (value: unknown): PushRequestRow | Fault => {
+  const given = isAbsent(value) ? {} : value
+  if (!isMembers(given)) return new Fault("")
+  const members = foldNames(given, requestMembers)
+  const schema = text(members, "schema")
+  const table = text(members, "table")
+  const keyObject = key(members)
+  const op = text(members, "op")
+  const version = integer64(members, "base_row_version")
+  if (isFault(schema)) return schema
+  if (isFault(table)) return table
+  if (isFault(keyObject)) return keyObject
+  if (isFault(op)) return op
+  if (isFault(version)) return version
+  const row = { schema, table, key: keyObject, op, base_row_version: version }
+  return members["payload"] === undefined ? row : { ...row, payload: members["payload"] }
+}
+
+const arrayOf = <A>(decode: (value: unknown) => A | Fault) => (value: unknown): ReadonlyArray<A> | Fault => {
+  if (isAbsent(value)) return []
+  if (!Array.isArray(value)) return new Fault("")
+  const values: ReadonlyArray<unknown> = value
+  const decoded: Array<A> = []
+  for (let index = 0; index < values.length; index++) {
+    const item = decode(values[index])
+    if (isFault(item)) return new Fault(`[${index}]${item.path}`)
+    decoded.push(item)
+  }
+  return decoded
+}
+
+const decodeBundleRows = arrayOf(decodeBundleRow)
+
+const decodeBundle = (value: unknown): Bundle | Fault => {
+  const members = isAbsent(value) ? {} : value
+  if (!isMembers(members)) return new Fault("")
+  const bundleSeq = integer(members, "bundle_seq")
+  const sourceId = text(members, "source_id")
+  const sourceBundleId = integer(members, "source_bundle_id")
+  const rowCount = integer(members, "row_count")
+  const bundleHash = text(members, "bundle_hash")
+  const rows = decodeBundleRows(members["rows"])
+  if (isFault(bundleSeq)) return bundleSeq
+  if (isFault(sourceId)) return sourceId
+  if (isFault(sourceBundleId)) return sourceBundleId
+  if (isFault(rowCount)) return rowCount
+  if (isFault(bundleHash)) return bundleHash
+  if (isFault(rows)) return new Fault(`.rows${rows.path}`)
+  return {
+    bundle_seq: bundleSeq,
+    source_id: sourceId,
+    source_bundle_id: sourceBundleId,
+    row_count: rowCount,
+    bundle_hash: bundleHash,
+    rows
+  }
+}
+
+/** A schema around a plain decoder; encoding passes the value on. The issue names the place, never the content. */
+const fromDecoder = <A>(identifier: string, decode: (value: unknown) => A | Fault): Schema.Schema<A, unknown> =>
+  Schema.declare<A, unknown, []>([], {
+    decode: () => (input, _options, ast) => {
+      const decoded = decode(input)
+      return isFault(decoded)
+        ? ParseResult.fail(new ParseResult.Type(ast, undefined, `${identifier}${decoded.path} has not its type`))
+        : ParseResult.succeed(decoded)
+    },
+    encode: () => (input) => ParseResult.succeed(input)
+  }, { identifier })
+
+/** @internal */
+export const BundleRowSchema = fromDecoder("BundleRow", decodeBundleRow)
+/** @internal */
+export const BundleRowsSchema = fromDecoder("rows", decodeBundleRows)
+/** @internal */
+export const BundleSchema = fromDecoder("Bundle", decodeBundle)
+/** @internal */
+export const BundlesSchema = fromDecoder("bundles", arrayOf(decodeBundle))
+/** @internal */
+export const SnapshotRowSchema = fromDecoder("SnapshotRow", decodeSnapshotRow)
+/** @internal */
+export const SnapshotRowsSchema = fromDecoder("rows", arrayOf(decodeSnapshotRow))
+/** @internal */
+export const PushRequestRowSchema = fromDecoder("PushRequestRow", decodePushRequestRow)
+/** @internal */
+export const PushRequestRowsSchema = fromDecoder("rows", arrayOf(decodePushRequestRow))
+/** @internal */
+export const WireKeySchema = fromDecoder("key", (value) => key({ key: value }))
+/** @internal */
+export const Integer = fromDecoder("integer", (value) => integer({ value }, "value"))
+/** @internal */
+export const Integer64 = fromDecoder("integer", (value) => integer64({ value }, "value"))

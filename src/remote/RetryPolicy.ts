@@ -48,7 +48,16 @@ export interface RetryPolicy {
   readonly maxRetryAfter: Duration.Duration
 }
 
-const positive = (input: Duration.DurationInput | undefined, fallback: Duration.DurationInput): Duration.Duration => {
+/**
+ * A duration from the settings of a host; absent, zero or negative means the default.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const positiveOr = (
+  input: Duration.DurationInput | undefined,
+  fallback: Duration.DurationInput
+): Duration.Duration => {
   const duration = input === undefined ? Duration.zero : Duration.decode(input)
   return Duration.greaterThan(duration, Duration.zero) ? duration : Duration.decode(fallback)
 }
@@ -61,15 +70,15 @@ const positive = (input: Duration.DurationInput | undefined, fallback: Duration.
  */
 export const make = (options: RetryPolicyOptions = { enabled: true }): RetryPolicy => {
   const attempts = Math.floor(options.maxAttempts ?? 0)
-  const initialBackoff = positive(options.initialBackoff, "100 millis")
+  const initialBackoff = positiveOr(options.initialBackoff, "100 millis")
   const jitter = options.jitterFraction ?? 0.2
   return {
     enabled: options.enabled === true,
     maxAttempts: attempts >= 1 ? attempts : 3,
     initialBackoff,
-    maxBackoff: Duration.max(positive(options.maxBackoff, "1 second"), initialBackoff),
+    maxBackoff: Duration.max(positiveOr(options.maxBackoff, "1 second"), initialBackoff),
     jitterFraction: Number.isNaN(jitter) ? 0.2 : Math.min(Math.max(jitter, 0), 1),
-    maxRetryAfter: positive(options.maxRetryAfter, "30 seconds")
+    maxRetryAfter: positiveOr(options.maxRetryAfter, "30 seconds")
   }
 }
 

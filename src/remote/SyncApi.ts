@@ -3,24 +3,50 @@
  *
  * @since 0.1.0
  */
+import type * as HttpClient from "@effect/platform/HttpClient"
 import * as Context from "effect/Context"
-import type * as Effect from "effect/Effect"
-import type * as Stream from "effect/Stream"
-import type * as Wire from "../protocol/Wire.js"
+import type * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import type * as Schema from "effect/Schema"
+import * as Stream from "effect/Stream"
+import type { ConfigurationError } from "../contract/SyncError.js"
+import type { SyncRequest } from "../contract/SyncOperation.js"
+import * as Wire from "../protocol/Wire.js"
+import { decodeJson } from "./Answer.js"
+import type { Credentials } from "./Credentials.js"
+import type { Caller, Outgoing } from "./HttpExchange.js"
+import * as HttpExchange from "./HttpExchange.js"
 import type { RequestFailure } from "./RequestFailure.js"
+import { endlessBytes } from "./ResponseBody.js"
+import * as RetryPolicy from "./RetryPolicy.js"
+import * as ServerEvents from "./ServerEvents.js"
 
+export type { Caller } from "./HttpExchange.js"
 export * from "./RequestFailure.js"
 
 /**
- * Who is calling: the current source (header `Oversync-Source-ID`, left out if blank), and the user the token must
- * belong to (blank: not yet known).
+ * Where the server is and how patient to be with it (retry-and-loops.md §2.1). An absent or non-positive limit takes its
+ * default.
  *
  * @since 0.1.0
  * @category models
  */
-export interface Caller {
-  readonly sourceId: string
-  readonly userId: string
+export interface RemoteOptions {
+  /** `http` or `https`, with the path prefix of the deployment if there is one; no query, no fragment. */
+  readonly baseUrl: string
+  /** From sending a request to the headers of its answer; default 120 s. */
+  readonly requestTimeout?: Duration.DurationInput | undefined
+  /** Between two pieces of a body; default 30 s. */
+  readonly bodyIdleTimeout?: Duration.DurationInput | undefined
+  /** Between two bytes of a watch stream; default 65 s, which is two and a half heartbeats. */
+  readonly watchIdleTimeout?: Duration.DurationInput | undefined
+  /** The size of one body in bytes; default 64 MiB. */
+  readonly maxResponseBytes?: number | undefined
+  /** Default: three attempts (retry-and-loops.md §1). */
+  readonly retryPolicy?: RetryPolicy.RetryPolicyOptions | undefined
+  /** Whether requests carry the headers of the running trace; default false. */
+  readonly tracePropagation?: boolean | undefined
 }
 
 /**
@@ -30,7 +56,9 @@ export interface Caller {
  * @category models
  */
 export interface Page<A> {
+  /** The exact text. */
   readonly text: string
+  /** Numbers in payloads are doubles here, as the hash rule wants them (hashing.md §2); `text` has every digit. */
   readonly body: A
 }
 
@@ -141,4 +169,190 @@ export class SyncApi extends Context.Tag("oversqlite/SyncApi")<SyncApi, {
    * an event that makes no sense is a `ProtocolError`.
    */
   readonly watch: (caller: Caller, afterBundleSeq: number) => Stream.Stream<Wire.ChangeEvent, RequestFailure>
-}>() {}
+}>() {
+  /**
+   * The service over the host's transport. A base address that is none: `ConfigurationError(base_url_invalid)`.
+   *
+   * @since 0.1.0
+   */
+  static readonly layer = (
+    options: RemoteOptions
+  ): Layer.Layer<SyncApi, ConfigurationError, HttpClient.HttpClient | Credentials> =>
+    Layer.effect(SyncApi, make(options))
+}
+
+const mebibyte = 1024 * 1024
+
+/** A clean-up that nobody waits for longer than this. */
+const deleteTimeout: Duration.DurationInput = "5 seconds"
+
+/**
+ * Builds the service; see {@link SyncApi.layer}.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const make = (
+  options: RemoteOptions
+): Effect.Effect<
+  Context.Tag.Service<SyncApi>,
+  ConfigurationError,
+  HttpClient.HttpClient | Credentials
+> =>
+  Effect.gen(function*() {
+    const maxBytes = options.maxResponseBytes ?? 0
+    const exchange = yield* HttpExchange.make({
+      baseUrl: options.baseUrl,
+      requestTimeout: RetryPolicy.positiveOr(options.requestTimeout, "120 seconds"),
+      body: {
+        idleTimeout: RetryPolicy.positiveOr(options.bodyIdleTimeout, "30 seconds"),
+        maxBytes: maxBytes > 0 ? maxBytes : 64 * mebibyte
+      },
+      tracePropagation: options.tracePropagation ?? false
+    })
+    const watchIdleTimeout = RetryPolicy.positiveOr(options.watchIdleTimeout, "65 seconds")
+    const policy = RetryPolicy.make(options.retryPolicy)
+
+    const repeated = (request: SyncRequest) => RetryPolicy.retry(policy, request)
+
+    const page = <A, I>(schema: Schema.Schema<A, I>) => {
+      const decode = decodeJson(schema)
+      return (caller: Caller, outgoing: Outgoing): Effect.Effect<Page<A>, HttpExchange.ExchangeFailure> =>
+        Effect.flatMap(
+          exchange.text(caller, outgoing),
+          (text) => Effect.map(decode(outgoing.request, text), (body) => ({ text, body }))
+        )
+    }
+    const answer = <A, I>(schema: Schema.Schema<A, I>) => {
+      const send = page(schema)
+      return (caller: Caller, outgoing: Outgoing) => Effect.map(send(caller, outgoing), ({ body }) => body)
+    }
+
+    const capabilities = answer(Wire.Capabilities)
+    const connect = answer(Wire.ConnectResponse)
+    const createPushSession = answer(Wire.PushSessionResponse)
+    const uploadChunk = answer(Wire.PushChunkResponse)
+    const commitPushSession = answer(Wire.CommitResponse)
+    const committedRows = page(Wire.CommittedRowsPage)
+    const pull = page(Wire.PullPage)
+    const createSnapshotSession = answer(Wire.SnapshotSession)
+    const snapshotChunk = page(Wire.SnapshotChunk)
+
+    // Interruptible on its own: as a finalizer it runs where nothing else is, and must still keep its time limit.
+    const deleteQuietly = (caller: Caller, outgoing: Outgoing): Effect.Effect<void> =>
+      exchange.text(caller, outgoing).pipe(
+        Effect.interruptible,
+        Effect.timeout(deleteTimeout),
+        Effect.ignoreLogged
+      )
+
+    return SyncApi.of({
+      capabilities: (caller, request) =>
+        capabilities(caller, { request, method: "GET", path: ["sync", "capabilities"] }).pipe(repeated(request)),
+
+      connect: (caller, hasLocalPendingRows) =>
+        connect(caller, {
+          request: "connect_request",
+          method: "POST",
+          path: ["sync", "connect"],
+          json: JSON.stringify({ has_local_pending_rows: hasLocalPendingRows })
+        }).pipe(repeated("connect_request")),
+
+      createPushSession: (caller, { initializationId, plannedRowCount, sourceBundleId }) =>
+        createPushSession(caller, {
+          request: "push_session_create",
+          method: "POST",
+          path: ["sync", "push-sessions"],
+          json: JSON.stringify({
+            source_bundle_id: sourceBundleId,
+            planned_row_count: plannedRowCount,
+            ...(initializationId.trim() === "" ? {} : { initialization_id: initializationId })
+          })
+        }),
+
+      uploadChunk: (caller, pushId, startRowOrdinal, rowsJson) =>
+        uploadChunk(caller, {
+          request: "push_chunk_upload",
+          method: "POST",
+          path: ["sync", "push-sessions", pushId, "chunks"],
+          json: `{"start_row_ordinal":${startRowOrdinal},"rows":${rowsJson}}`
+        }),
+
+      commitPushSession: (caller, pushId) =>
+        commitPushSession(caller, {
+          request: "push_session_commit",
+          method: "POST",
+          path: ["sync", "push-sessions", pushId, "commit"]
+        }),
+
+      deletePushSession: (caller, pushId) =>
+        deleteQuietly(caller, {
+          request: "push_session_delete",
+          method: "DELETE",
+          path: ["sync", "push-sessions", pushId]
+        }),
+
+      committedRows: (caller, { afterRowOrdinal, bundleSeq, maxRows, request }) => {
+        const attempt = committedRows(caller, {
+          request,
+          method: "GET",
+          path: ["sync", "committed-bundles", String(bundleSeq), "rows"],
+          query: { after_row_ordinal: afterRowOrdinal, max_rows: maxRows }
+        })
+        return request === "history_check" ? repeated(request)(attempt) : attempt
+      },
+
+      pull: (caller, { afterBundleSeq, maxBundles, targetBundleSeq }) =>
+        pull(caller, {
+          request: "pull_request",
+          method: "GET",
+          path: ["sync", "pull"],
+          query: { after_bundle_seq: afterBundleSeq, max_bundles: maxBundles, target_bundle_seq: targetBundleSeq }
+        }).pipe(repeated("pull_request")),
+
+      createSnapshotSession: (caller, replacement) =>
+        createSnapshotSession(caller, {
+          request: "snapshot_session_create",
+          method: "POST",
+          path: ["sync", "snapshot-sessions"],
+          ...(replacement === undefined ? {} : {
+            json: JSON.stringify({
+              source_replacement: {
+                previous_source_id: replacement.previous_source_id,
+                new_source_id: replacement.new_source_id,
+                reason: replacement.reason
+              }
+            })
+          })
+        }).pipe(repeated("snapshot_session_create")),
+
+      snapshotChunk: (caller, snapshotId, { afterRowOrdinal, maxRows }) =>
+        snapshotChunk(caller, {
+          request: "snapshot_chunk_fetch",
+          method: "GET",
+          path: ["sync", "snapshot-sessions", snapshotId],
+          query: { after_row_ordinal: afterRowOrdinal, max_rows: maxRows }
+        }).pipe(repeated("snapshot_chunk_fetch")),
+
+      deleteSnapshotSession: (caller, snapshotId) =>
+        deleteQuietly(caller, {
+          request: "snapshot_session_delete",
+          method: "DELETE",
+          path: ["sync", "snapshot-sessions", snapshotId]
+        }),
+
+      watch: (caller, afterBundleSeq) =>
+        exchange.open(caller, {
+          request: "bundle_change_watch",
+          method: "GET",
+          path: ["sync", "watch"],
+          query: { after_bundle_seq: afterBundleSeq },
+          accept: "text/event-stream"
+        }).pipe(
+          Effect.map((response) =>
+            ServerEvents.decode(endlessBytes("bundle_change_watch", response, watchIdleTimeout))
+          ),
+          Stream.unwrap
+        )
+    })
+  })

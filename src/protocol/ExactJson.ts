@@ -25,14 +25,12 @@ export class InvalidJson extends Data.TaggedError("InvalidJson")<{}> {
 // costs time only.
 const longInteger = /(?:^|[[:,\s])-?\d{16,}(?:[\s,\]}]|$)/
 const integer = /^-?\d+$/
-const largest = 2n ** 63n - 1n
-const smallest = -(2n ** 63n)
 
 const parseNumber = (text: string): number | bigint => {
   const value = Number(text)
   if (Number.isSafeInteger(value) || !integer.test(text)) return value
   const exact = BigInt(text)
-  return exact >= smallest && exact <= largest ? exact : value
+  return BigInt.asIntN(64, exact) === exact ? exact : value
 }
 
 const lastWins: Lossless.ParseOptions = { parseNumber, onDuplicateKey: ({ newValue }) => newValue }

@@ -84,6 +84,93 @@ export const wellFormed = (text: string): string =>
     : text
 
 /**
+ * Where the value of a top-level member stands in a JSON text: characters `start` (0-based) up to but not including `end`.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface MemberSpan {
+  readonly name: string
+  readonly start: number
+  readonly end: number
+}
+
+const whitespace = /[ \t\n\r]*/y
+const bare = /[^,\]}\s]*/y
+
+const after = (pattern: RegExp, text: string, at: number): number => {
+  pattern.lastIndex = at
+  pattern.test(text)
+  return pattern.lastIndex
+}
+
+/** End of the string that starts at `at`: the next quote with an even number of backslashes before it. */
+const stringEnd = (text: string, at: number): number => {
+  for (let quote = text.indexOf("\"", at + 1); quote !== -1; quote = text.indexOf("\"", quote + 1)) {
+    let backslash = quote - 1
+    while (text[backslash] === "\\") backslash -= 1
+    if ((quote - backslash) % 2 === 1) return quote + 1
+  }
+  return text.length
+}
+
+const bracket = /["[\]{}]/g
+
+const compositeEnd = (text: string, start: number): number => {
+  let depth = 0
+  bracket.lastIndex = start
+  for (let match = bracket.exec(text); match !== null; match = bracket.exec(text)) {
+    if (match[0] === "\"") {
+      bracket.lastIndex = stringEnd(text, match.index)
+    } else {
+      depth += match[0] === "{" || match[0] === "[" ? 1 : -1
+      if (depth === 0) return match.index + 1
+    }
+  }
+  return text.length
+}
+
+const valueEnd = (text: string, at: number): number => {
+  switch (text[at]) {
+    case "\"":
+      return stringEnd(text, at)
+    case "{":
+    case "[":
+      return compositeEnd(text, at)
+    default:
+      return after(bare, text, at)
+  }
+}
+
+/**
+ * The top-level members of a JSON object in their order in the text, so that single values can be replaced without
+ * respelling the others. `undefined` if the text is no JSON object.
+ *
+ * @category decoding
+ * @since 0.1.0
+ */
+export const members = (text: string): ReadonlyArray<MemberSpan> | undefined => {
+  try {
+    JSON.parse(text)
+  } catch {
+    return undefined
+  }
+  const spans: Array<MemberSpan> = []
+  let at = after(whitespace, text, 0)
+  if (text[at] !== "{") return undefined
+  at = after(whitespace, text, at + 1)
+  while (text[at] === "\"") {
+    const nameEnd = stringEnd(text, at)
+    const name = String(JSON.parse(text.slice(at, nameEnd)))
+    const start = after(whitespace, text, after(whitespace, text, nameEnd) + 1)
+    const end = valueEnd(text, start)
+    spans.push({ name, start, end })
+    at = after(whitespace, text, after(whitespace, text, end) + 1)
+  }
+  return spans
+}
+
+/**
  * Text with every unpaired surrogate replaced by U+FFFD.
  *
  * @category decoding

@@ -6,7 +6,7 @@ import { scenarios, type Step } from "./fixtures.js"
 /** The schema of the 200 answer to a recorded request. */
 const answerSchema = ({ request }: Step): Schema.Schema<unknown, unknown> | undefined => {
   const path = request.path.split("?")[0] ?? ""
-  const table: ReadonlyArray<readonly [string, RegExp, Schema.Schema<any, any>]> = [
+  const table: ReadonlyArray<readonly [string, RegExp, Schema.Schema.AnyNoContext]> = [
     ["GET", /^\/sync\/capabilities$/, Wire.Capabilities],
     ["POST", /^\/sync\/connect$/, Wire.ConnectResponse],
     ["POST", /^\/sync\/push-sessions$/, Wire.PushSessionResponse],

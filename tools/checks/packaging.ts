@@ -104,7 +104,7 @@ const compile = (specifiers: ReadonlyArray<string>, name: string, consumer: stri
   const sources = program.getSourceFiles().filter(({ fileName }) => fileName === file || fileName.startsWith(own))
   return sources.flatMap((source) =>
     [...program.getSyntacticDiagnostics(source), ...program.getSemanticDiagnostics(source)].map((diagnostic) => ({
-      file: path.relative(own, source.fileName),
+      file: source.fileName === file ? path.basename(file) : path.relative(own, source.fileName),
       line: source.getLineAndCharacterOfPosition(diagnostic.start ?? 0).line + 1,
       message: ts.flattenDiagnosticMessageText(diagnostic.messageText, "\n")
     }))

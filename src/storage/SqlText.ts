@@ -6,6 +6,7 @@
  *
  * @since 0.1.0
  */
+import type { LocalDataCode } from "../contract/SyncError.js"
 import type { SyncColumn, SyncTable } from "./SyncTable.js"
 
 /**
@@ -89,6 +90,21 @@ export const keyJson = (table: SyncTable, qualifier: string): string =>
   `json_object(${literal(table.key.name)}, ${localValue(qualifier, table.key)})`
 
 /**
+ * The `key_json` of a row whose key may be invalid: like {@link keyJson}, and a BLOB in a text key as hex, because it has
+ * no JSON form.
+ *
+ * @since 0.1.0
+ * @category expressions
+ */
+export const anyKeyJson = (table: SyncTable, qualifier: string): string => {
+  if (table.keyKind === "uuid") return keyJson(table, qualifier)
+  const key = column(qualifier, table.key)
+  return `CASE WHEN ${isBlob(key)} THEN json_object(${literal(table.key.name)}, lower(hex(${key}))) ELSE ${
+    keyJson(table, qualifier)
+  } END`
+}
+
+/**
  * The value of the key column out of a `key_json`: what `WHERE "id" = …` compares with. NULL if a blob key is not hex.
  *
  * @since 0.1.0
@@ -143,8 +159,7 @@ export const keyJsonToWire = (table: SyncTable, keyJson: string): string => {
 }
 
 /**
- * Whether the key of a row can never be uploaded: NULL, not text, or not 16 bytes (capture.md §5.4). Never NULL. A BLOB
- * in a text key is {@link isInvalidValue}.
+ * Whether the key of a row can never be uploaded: not text, or not 16 bytes (capture.md §5.4). Never NULL.
  *
  * @since 0.1.0
  * @category expressions
@@ -153,7 +168,7 @@ export const isInvalidKey = (table: SyncTable, qualifier: string): string => {
   const key = column(qualifier, table.key)
   return table.keyKind === "uuid"
     ? `(typeof(${key}) <> 'blob' OR length(${key}) <> 16)`
-    : `typeof(${key}) NOT IN ('text', 'blob')`
+    : `(typeof(${key}) <> 'text')`
 }
 
 const isBlob = (value: string): string => `typeof(${value}) = 'blob'`
@@ -190,18 +205,24 @@ export const isInvalidValue = (table: SyncTable, qualifier: string): string =>
   )
 
 /**
- * Why a row cannot be serialised: NULL, or a JSON text `["code", "column"]` with a code of `LocalDataError`
- * (`blob_in_plain_column`, `real_not_finite`) and the lowercase column name of the first offender (payload-codec.md §3).
+ * Why a row cannot be serialised or found again by its key: NULL, or a JSON text `["code", "column"]` with a code of
+ * `LocalDataError` (`blob_in_plain_column`, `real_not_finite`, `invalid_blob_uuid_key`) and the lowercase column name of
+ * the first offender (payload-codec.md §3). Keys that are NULL or not 16 bytes long are for freezing to name.
  *
  * @since 0.1.0
  * @category expressions
  */
 export const rowProblem = (table: SyncTable, qualifier: string): string => {
-  const cases = plainColumns(table).flatMap((of) => {
+  const when = (condition: string, code: LocalDataCode, of: SyncColumn) =>
+    `WHEN ${condition} THEN json_array(${literal(code)}, ${literal(of.name)})`
+  const key = column(qualifier, table.key)
+  const cases = table.keyKind === "uuid"
+    ? [when(`typeof(${key}) NOT IN ('blob', 'null')`, "invalid_blob_uuid_key", table.key)]
+    : []
+  for (const of of plainColumns(table)) {
     const value = column(qualifier, of)
-    const problem = (code: string) => `THEN json_array(${literal(code)}, ${literal(of.name)})`
-    const blob = `WHEN ${isBlob(value)} ${problem("blob_in_plain_column")}`
-    return canBeReal(of) ? [blob, `WHEN ${isInfinite(value)} ${problem("real_not_finite")}`] : [blob]
-  })
-  return cases.length === 0 ? "NULL" : `CASE ${cases.join(" ")} END`
+    cases.push(when(isBlob(value), "blob_in_plain_column", of))
+    if (canBeReal(of)) cases.push(when(isInfinite(value), "real_not_finite", of))
+  }
+  return `CASE ${cases.join(" ")} END`
 }

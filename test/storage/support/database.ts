@@ -12,6 +12,12 @@ type Made = Effect.Effect<SqliteClient.SqliteClient, never, Scope.Scope>
 /** A client of its own on a database in memory; closed with the scope. */
 export const memory: Made = SqliteClient.make({ filename: ":memory:" }).pipe(Effect.provide(Reactivity.layer))
 
+/** A client that gives every column another name, as hosts do who like camel case. */
+export const shouting: Made = SqliteClient.make({
+  filename: ":memory:",
+  transformResultNames: (name) => name.toUpperCase()
+}).pipe(Effect.provide(Reactivity.layer))
+
 /** A client on a file: several of them are several connections. */
 export const onFile = (filename: string): Made => SqliteClient.make({ filename }).pipe(Effect.provide(Reactivity.layer))
 

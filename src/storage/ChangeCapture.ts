@@ -1,0 +1,342 @@
+/**
+ * How writes of the host become dirty rows: three guard and three capture triggers per table, and the rows that were
+ * there before (capture.md §3–§6, §8).
+ *
+ * @since 0.1.0
+ */
+import * as SqlClient from "@effect/sql/SqlClient"
+import type { SqlError } from "@effect/sql/SqlError"
+import * as Effect from "effect/Effect"
+import * as Schema from "effect/Schema"
+import type { StorageError } from "../contract/SyncError.js"
+import { LocalDataCode, LocalDataError } from "../contract/SyncError.js"
+import { raise } from "../contract/SyncOperation.js"
+import {
+  anyKeyJson,
+  column,
+  identifier,
+  isInvalidKey,
+  isInvalidValue,
+  keyJson,
+  literal,
+  localObject,
+  now,
+  rowProblem
+} from "./SqlText.js"
+import { catchSql } from "./StorageFailure.js"
+import type { SyncTable } from "./SyncTable.js"
+import type { CatalogueTrigger } from "./TableCatalogue.js"
+
+/**
+ * A trigger as it should be.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface TriggerDefinition {
+  readonly name: string
+  /** Table name as declared. */
+  readonly table: string
+  readonly sql: string
+}
+
+const applyMode = "coalesce((SELECT apply_mode FROM _sync_apply_state WHERE singleton_key = 1), 0)"
+const operationKind = "(SELECT kind FROM _sync_operation_state WHERE singleton_key = 1)"
+
+const guardBody = "SELECT RAISE(ABORT, 'SYNC_TRANSITION_PENDING');"
+
+const dirtyColumns = "schema_name, table_name, key_json, op, base_row_version, payload, dirty_ordinal, updated_at"
+const nextOrdinal = "coalesce((SELECT max(dirty_ordinal) FROM _sync_dirty_rows), 0) + 1"
+
+// A row that is dirty already keeps its base version and its place in the order.
+const coalescing = `ON CONFLICT (schema_name, table_name, key_json)
+    DO UPDATE SET op = excluded.op, payload = excluded.payload, updated_at = excluded.updated_at`
+
+const capture = (
+  schema: string,
+  table: SyncTable,
+  row: { readonly of: "NEW" | "OLD"; readonly op: string; readonly payload: string; readonly when: string }
+): string =>
+  `INSERT INTO _sync_dirty_rows (${dirtyColumns})
+  SELECT ${literal(schema)}, ${literal(table.name)}, k.key_json, ${row.op}, coalesce(s.row_version, 0),
+         ${row.payload}, ${nextOrdinal}, ${now}
+    FROM (SELECT ${row.of === "NEW" ? keyJson(table, "NEW") : anyKeyJson(table, "OLD")} AS key_json) AS k
+    LEFT JOIN _sync_row_state AS s
+           ON s.schema_name = ${literal(schema)} AND s.table_name = ${literal(table.name)} AND s.key_json = k.key_json
+   WHERE ${row.when}
+      ${coalescing};`
+
+const present = (schema: string, table: SyncTable): string =>
+  capture(schema, table, {
+    of: "NEW",
+    op: "CASE s.deleted WHEN 0 THEN 'UPDATE' ELSE 'INSERT' END",
+    payload: localObject(table, "NEW"),
+    when: "true"
+  })
+
+// What an invalid key has captured was never uploaded: it goes with the last row that has the key (capture.md quirk 2).
+const absent = (schema: string, table: SyncTable, when: string): string =>
+  `${
+    capture(schema, table, {
+      of: "OLD",
+      op: "'DELETE'",
+      payload: "NULL",
+      when: `${when} AND NOT ${isInvalidKey(table, "OLD")}`
+    })
+  }
+  DELETE FROM _sync_dirty_rows
+   WHERE ${when} AND ${isInvalidKey(table, "OLD")}
+     AND schema_name = ${literal(schema)} AND table_name = ${literal(table.name)} AND key_json = ${
+    anyKeyJson(table, "OLD")
+  }
+     AND NOT EXISTS (SELECT 1 FROM ${identifier(table.declaredName)} AS t
+                      WHERE ${column("t", table.key)} IS ${column("OLD", table.key)});`
+
+const refusals = (table: SyncTable): string =>
+  `SELECT RAISE(ABORT, 'SYNC_INVALID_VALUE') WHERE ${isInvalidValue(table, "NEW")};
+  SELECT RAISE(ABORT, 'SYNC_INVALID_KEY') WHERE ${isInvalidKey(table, "NEW")};`
+
+// As bytes: to a collation that ignores case the two keys may be one, to the server they are two.
+const keyMoved = (table: SyncTable): string =>
+  `${column("OLD", table.key)} COLLATE BINARY IS NOT ${column("NEW", table.key)}`
+
+/**
+ * The six triggers of a table (capture.md §3): `trg_<table>_bi_guard`, `_bu_guard`, `_bd_guard`, `_ai`, `_au`, `_ad`.
+ *
+ * Guards abort with `SYNC_TRANSITION_PENDING` while a remote replace is pending. Capture triggers abort with
+ * `SYNC_INVALID_KEY` or `SYNC_INVALID_VALUE` what could never be uploaded, and keep one dirty row per key. Both are silent
+ * while `apply_mode` is 1.
+ *
+ * @since 0.1.0
+ * @category triggers
+ */
+export const triggerDefinitions = (schema: string, table: SyncTable): ReadonlyArray<TriggerDefinition> => {
+  const trigger = (suffix: string, event: string, when: string, body: ReadonlyArray<string>): TriggerDefinition => {
+    const name = `trg_${table.name}_${suffix}`
+    return {
+      name,
+      table: table.declaredName,
+      sql: `CREATE TRIGGER ${identifier(name)} ${event} ON ${identifier(table.declaredName)} FOR EACH ROW
+WHEN ${when}
+BEGIN
+  ${body.join("\n  ")}
+END`
+    }
+  }
+  const replacing = `${operationKind} = 'remote_replace' AND ${applyMode} <> 1`
+  const capturing = `${applyMode} = 0`
+  return [
+    trigger("bi_guard", "BEFORE INSERT", replacing, [guardBody]),
+    trigger("bu_guard", "BEFORE UPDATE", replacing, [guardBody]),
+    trigger("bd_guard", "BEFORE DELETE", replacing, [guardBody]),
+    trigger("ai", "AFTER INSERT", capturing, [refusals(table), present(schema, table)]),
+    trigger("au", "AFTER UPDATE", capturing, [
+      refusals(table),
+      absent(schema, table, keyMoved(table)),
+      present(schema, table)
+    ]),
+    trigger("ad", "AFTER DELETE", capturing, [absent(schema, table, "true")])
+  ]
+}
+
+const normalised = (sql: string): string =>
+  sql.toLowerCase().replaceAll(/\bif\s+not\s+exists\b/g, " ").replaceAll(/\s+/g, " ").trim()
+
+const sameName = (left: string, right: string): boolean => left.toLowerCase() === right.toLowerCase()
+
+/**
+ * Whether a trigger was made by this engine or the reference: named `trg_*`, and writing `_sync_dirty_rows` or holding
+ * the guard's text (capture.md §3).
+ *
+ * @since 0.1.0
+ * @category triggers
+ */
+export const isEngineTrigger = (trigger: CatalogueTrigger): boolean =>
+  /^trg_/i.test(trigger.name)
+  && (/\b(insert\s+(or\s+\w+\s+)?into|update|delete\s+from)\s+["`[]?_sync_dirty_rows\b/i.test(trigger.sql)
+    || trigger.sql.includes("SYNC_TRANSITION_PENDING"))
+
+/**
+ * What has to be done to a set of triggers: names to drop, definitions to create. Stored texts are compared without
+ * regard to case, white space and `IF NOT EXISTS` (capture.md §3). Engine triggers that belong to none of the tables are
+ * dropped.
+ *
+ * @since 0.1.0
+ * @category triggers
+ */
+export const planTriggers = (
+  schema: string,
+  tables: ReadonlyArray<SyncTable>,
+  stored: ReadonlyArray<CatalogueTrigger>
+): { readonly drop: ReadonlyArray<string>; readonly create: ReadonlyArray<TriggerDefinition> } => {
+  const wanted = tables.flatMap((table) => triggerDefinitions(schema, table))
+  const place = (trigger: CatalogueTrigger) =>
+    wanted.find(({ name, table }) => sameName(name, trigger.name) && sameName(table, trigger.table))
+  const isCurrent = (trigger: CatalogueTrigger) => {
+    const definition = place(trigger)
+    return definition !== undefined && normalised(definition.sql) === normalised(trigger.sql)
+  }
+  return {
+    drop: stored.filter((trigger) => !isCurrent(trigger) && (place(trigger) !== undefined || isEngineTrigger(trigger)))
+      .map(({ name }) => name),
+    create: wanted.filter(({ name }) => !stored.some((trigger) => sameName(trigger.name, name) && isCurrent(trigger)))
+  }
+}
+
+const dropAll = (names: ReadonlyArray<string>): Effect.Effect<void, SqlError, SqlClient.SqlClient> =>
+  Effect.flatMap(
+    SqlClient.SqlClient,
+    (sql) =>
+      Effect.forEach(names, (name) => sql.unsafe(`DROP TRIGGER IF EXISTS main.${identifier(name)}`), { discard: true })
+  )
+
+/**
+ * Gives every table exactly its six triggers and removes those of other tables, inside the caller's transaction. Answers
+ * whether anything had to be changed.
+ *
+ * @since 0.1.0
+ * @category triggers
+ */
+export const installTriggers = (
+  schema: string,
+  tables: ReadonlyArray<SyncTable>,
+  stored: ReadonlyArray<CatalogueTrigger>
+): Effect.Effect<boolean, SqlError, SqlClient.SqlClient> =>
+  Effect.flatMap(SqlClient.SqlClient, (sql) => {
+    const { create, drop } = planTriggers(schema, tables, stored)
+    return dropAll(drop).pipe(
+      Effect.zipRight(Effect.forEach(create, (trigger) => sql.unsafe(trigger.sql), { discard: true })),
+      Effect.as(drop.length + create.length > 0)
+    )
+  })
+
+const storedTriggers: Effect.Effect<ReadonlyArray<CatalogueTrigger>, SqlError, SqlClient.SqlClient> = Effect.flatMap(
+  SqlClient.SqlClient,
+  (sql) =>
+    sql.withoutTransforms().unsafe<CatalogueTrigger>(
+      `SELECT name, tbl_name AS "table", sql FROM main.sqlite_schema WHERE type = 'trigger'`
+    )
+)
+
+const suffixes = ["bi_guard", "bu_guard", "bd_guard", "ai", "au", "ad"]
+
+/**
+ * Drops every trigger of the engine, whatever table it is on, and whatever bears the name of one of a registered table;
+ * for uninstalling (lifecycle.md §8).
+ *
+ * @since 0.1.0
+ * @category triggers
+ */
+export const dropEngineTriggers: Effect.Effect<void, SqlError, SqlClient.SqlClient> = Effect.gen(function*() {
+  const sql = (yield* SqlClient.SqlClient).withoutTransforms()
+  const registered = yield* sql.unsafe<{ readonly name: string }>("SELECT table_name AS name FROM _sync_managed_tables")
+  const ours = new Set(registered.flatMap(({ name }) => suffixes.map((suffix) => `trg_${name}_${suffix}`)))
+  const stored = yield* storedTriggers
+  yield* dropAll(
+    stored.filter((trigger) => ours.has(trigger.name.toLowerCase()) || isEngineTrigger(trigger)).map(({ name }) => name)
+  )
+})
+
+/**
+ * Drops the engine's triggers of one table. For a host's migration: SQLite refuses `ALTER TABLE … DROP COLUMN` while they
+ * exist. The next construction of a client installs them again; what is written in between is not captured (capture.md
+ * §10). Nothing happens if the table has none.
+ *
+ * @example
+ * import { SqlClient } from "@effect/sql/SqlClient"
+ * import * as Effect from "effect/Effect"
+ * import { dropTriggers } from "./ChangeCapture.js"
+ *
+ * export const migration = Effect.gen(function*() {
+ *   const sql = yield* SqlClient
+ *   yield* dropTriggers("users")
+ *   yield* sql`ALTER TABLE users DROP COLUMN nickname`
+ * })
+ *
+ * @since 0.1.0
+ * @category migrations
+ */
+export const dropTriggers = (table: string): Effect.Effect<void, StorageError, SqlClient.SqlClient> =>
+  catchSql(Effect.flatMap(storedTriggers, (stored) =>
+    dropAll(
+      stored.filter((trigger) => isEngineTrigger(trigger) && sameName(trigger.table, table.trim()))
+        .map(({ name }) => name)
+    )))
+
+/**
+ * Which rows that no trigger has seen are queued: all of them as new rows (`all`), or those that no live row state knows,
+ * on the version of a tombstone if there is one (`unknown`).
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type PreExisting = "all" | "unknown"
+
+const preExisting = (schema: string, table: SyncTable, which: PreExisting): string => {
+  const values = { schema: literal(schema), table: literal(table.name), key: anyKeyJson(table, "t") }
+  const from = `FROM ${identifier(table.declaredName)} AS t`
+  const unknown = `${from}
+    LEFT JOIN _sync_row_state AS s
+           ON s.schema_name = ${values.schema} AND s.table_name = ${values.table} AND s.key_json = ${values.key}
+   WHERE s.deleted IS NOT 0`
+  // A value without JSON form must not reach json_object; freezing reads the row again and names it.
+  const payload = `CASE WHEN ${isInvalidValue(table, "t")} THEN '{}' ELSE ${localObject(table, "t")} END`
+  const base = which === "all" ? "0" : "coalesce(s.row_version, 0)"
+  const update = which === "all"
+    ? "op = excluded.op, base_row_version = excluded.base_row_version, payload = excluded.payload"
+    : "op = excluded.op, payload = excluded.payload"
+  return `INSERT INTO _sync_dirty_rows (${dirtyColumns})
+  SELECT ${values.schema}, ${values.table}, ${values.key}, 'INSERT', ${base}, ${payload},
+         coalesce((SELECT max(dirty_ordinal) FROM _sync_dirty_rows), 0)
+           + row_number() OVER (ORDER BY ${column("t", table.key)}), ${now}
+    ${which === "all" ? `${from} WHERE true` : unknown}
+      ON CONFLICT (schema_name, table_name, key_json) DO UPDATE SET ${update}`
+}
+
+/**
+ * Queues rows that were in the tables before their triggers were (capture.md §8, §10): tables in the order given, rows in
+ * key order, op INSERT. Rows that are dirty already keep their ordinal. One statement a table, inside the caller's
+ * transaction. A row that cannot be serialised is queued as well and named when it is to be frozen.
+ *
+ * @since 0.1.0
+ * @category pre-existing rows
+ */
+export const queuePreExisting = (
+  schema: string,
+  tables: ReadonlyArray<SyncTable>,
+  which: PreExisting
+): Effect.Effect<void, SqlError, SqlClient.SqlClient> =>
+  Effect.flatMap(
+    SqlClient.SqlClient,
+    (sql) => Effect.forEach(tables, (table) => sql.unsafe(preExisting(schema, table, which)), { discard: true })
+  )
+
+const Problem = Schema.parseJson(Schema.Tuple(LocalDataCode, Schema.String))
+
+/**
+ * Queues `all` rows like {@link queuePreExisting}, but a row that cannot be serialised or found again fails with a
+ * `LocalDataError` that names it: the way of the first `open` (capture.md §8). One more statement a table.
+ *
+ * @since 0.1.0
+ * @category pre-existing rows
+ */
+export const capturePreExisting = (
+  schema: string,
+  tables: ReadonlyArray<SyncTable>
+): Effect.Effect<void, LocalDataError | StorageError, SqlClient.SqlClient> =>
+  Effect.forEach(tables, (table) =>
+    Effect.gen(function*() {
+      const sql = (yield* SqlClient.SqlClient).withoutTransforms()
+      const [offender] = yield* catchSql(sql.unsafe<{ readonly key: string; readonly problem: string }>(
+        `SELECT ${anyKeyJson(table, "t")} AS key, ${rowProblem(table, "t")} AS problem
+           FROM ${identifier(table.declaredName)} AS t
+          WHERE problem IS NOT NULL ORDER BY ${column("t", table.key)} LIMIT 1`
+      ))
+      if (offender !== undefined) {
+        const [code, name] = Schema.decodeSync(Problem)(offender.problem)
+        return yield* raise((operation) =>
+          new LocalDataError({ operation, code, row: { schema, table: table.name, key: offender.key }, column: name })
+        )
+      }
+      yield* catchSql(queuePreExisting(schema, [table], "all"))
+    }), { discard: true })

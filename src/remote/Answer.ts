@@ -71,7 +71,7 @@ const decodeErrorCode = Schema.decodeUnknownEither(Schema.Struct({ error: Schema
  */
 const retryAfter = (response: HttpClientResponse): Duration.Duration | undefined => {
   const header = response.headers["retry-after"]?.trim()
-  return header !== undefined && /^\d{1,9}$/u.test(header) ? Duration.seconds(Number(header)) : undefined
+  return header !== undefined && /^\d+$/u.test(header) ? Duration.seconds(Math.min(Number(header), 1e9)) : undefined
 }
 
 /**

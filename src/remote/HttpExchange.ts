@@ -7,9 +7,11 @@ import * as HttpClient from "@effect/platform/HttpClient"
 import type { HttpClientError } from "@effect/platform/HttpClientError"
 import * as HttpClientRequest from "@effect/platform/HttpClientRequest"
 import type { HttpClientResponse } from "@effect/platform/HttpClientResponse"
+import * as HttpTraceContext from "@effect/platform/HttpTraceContext"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
+import * as Record from "effect/Record"
 import * as Redacted from "effect/Redacted"
 import type { ConfigurationError, ProtocolError } from "../contract/SyncError.js"
 import { CredentialsMismatch, TransportError } from "../contract/SyncError.js"
@@ -122,6 +124,22 @@ const toRequest = (baseUrl: string, outgoing: Outgoing): HttpClientRequest.HttpC
     : HttpClientRequest.bodyText(request, outgoing.json, "application/json")
 }
 
+const traceHeaders = Effect.match(Effect.currentSpan, {
+  onFailure: (): Readonly<Record<string, string>> => ({}),
+  onSuccess: HttpTraceContext.toHeaders
+})
+
+/** One span per attempt, named after the request; it records no headers, no ids and no text of the server. */
+const traced = <A, E, R>(outgoing: Outgoing, attempt: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
+  Effect.withSpan(attempt, `SyncApi.${outgoing.request}`, {
+    kind: "client",
+    captureStackTrace: false,
+    attributes: {
+      "http.request.method": outgoing.method,
+      ...Record.filter(outgoing.query ?? {}, (value) => value !== undefined)
+    }
+  })
+
 /**
  * Builds the exchange over the host's transport and credentials. A base address that is none fails with
  * `ConfigurationError(base_url_invalid)`.
@@ -135,7 +153,8 @@ export const make = (
   Effect.gen(function*() {
     const baseUrl = yield* normaliseBaseUrl(options.baseUrl)
     const transport = yield* HttpClient.HttpClient
-    const client = options.tracePropagation ? transport : HttpClient.withTracerPropagation(transport, false)
+    // The spans of the transport would carry its failures, and those the request with its token.
+    const client = HttpClient.withTracerDisabledWhen(transport, () => true)
     const credentials = yield* Credentials
 
     const bearer = (request: SyncRequest, forceRefresh: boolean): Effect.Effect<Bearer, TransportError> =>
@@ -186,13 +205,17 @@ export const make = (
     ) {
       const granted = yield* bearer(request, forceRefresh)
       yield* belongsTo(caller, granted)
-      return yield* execute(
+      const trace = options.tracePropagation ? yield* traceHeaders : {}
+      const response = yield* execute(
         request,
         HttpClientRequest.setHeaders(httpRequest, {
           authorization: `Bearer ${Redacted.value(granted.token)}`,
-          ...(caller.sourceId.trim() === "" ? {} : { [SourceIdHeader.toLowerCase()]: headerBytes(caller.sourceId) })
+          ...(caller.sourceId.trim() === "" ? {} : { [SourceIdHeader.toLowerCase()]: headerBytes(caller.sourceId) }),
+          ...trace
         })
       )
+      yield* Effect.annotateCurrentSpan("http.response.status_code", response.status)
+      return response
     })
 
     const read = (request: SyncRequest, response: HttpClientResponse) => readText(request, response, options.body)
@@ -227,11 +250,11 @@ export const make = (
     })
 
     return {
-      open,
+      open: (caller, outgoing) => traced(outgoing, open(caller, outgoing)),
       text: (caller, outgoing) =>
-        open(caller, outgoing).pipe(
-          Effect.flatMap((response) => read(outgoing.request, response)),
-          Effect.withSpan(`SyncApi.${outgoing.request}`, { captureStackTrace: false })
+        traced(
+          outgoing,
+          Effect.flatMap(open(caller, outgoing), (response) => read(outgoing.request, response))
         )
     }
   })

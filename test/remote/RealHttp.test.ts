@@ -11,7 +11,7 @@ import { caller } from "./ScriptedServer.js"
 
 const transports: ReadonlyArray<readonly [string, Layer.Layer<HttpClient.HttpClient>]> = [
   ["fetch", FetchHttpClient.layer],
-  ["node", NodeHttpClient.layer],
+  ["node", Layer.provide(NodeHttpClient.layerWithoutAgent, NodeHttpClient.makeAgentLayer({ keepAlive: true }))],
   ["undici", NodeHttpClient.layerUndici]
 ]
 
@@ -124,7 +124,7 @@ describe.each(transports)("over real HTTP through %s", (_name, transport) => {
     Effect.gen(function*() {
       const closed = yield* Effect.makeLatch()
       const { baseUrl } = yield* listen((request, response) => {
-        request.socket.once("close", () => Effect.runSync(closed.open))
+        request.socket.once("close", () => closed.unsafeOpen())
         response.writeHead(200)
         const more = () => {
           if (response.destroyed) return
@@ -139,38 +139,42 @@ describe.each(transports)("over real HTTP through %s", (_name, transport) => {
       yield* closed.await
     }))
 
-  it.scopedLive("closes the connection when the caller is interrupted in the middle of a body [errors.md rule 5]", () =>
-    Effect.gen(function*() {
-      const started = yield* Effect.makeLatch()
-      const closed = yield* Effect.makeLatch()
-      const { baseUrl } = yield* listen((request, response) => {
-        request.socket.once("close", () => Effect.runSync(closed.open))
-        response.writeHead(200)
-        response.write("{", () => Effect.runSync(started.open))
+  it.scopedLive.each([["a long", {}], ["a short", { "content-length": "100" }]] as const)(
+    "closes the connection when the caller is interrupted in the middle of %s body [errors.md rule 5]",
+    ([_size, headers]) =>
+      Effect.gen(function*() {
+        const started = yield* Effect.makeLatch()
+        const closed = yield* Effect.makeLatch()
+        const { baseUrl } = yield* listen((request, response) => {
+          request.socket.once("close", () => closed.unsafeOpen())
+          response.writeHead(200, headers)
+          response.write("{", () => started.unsafeOpen())
+        })
+        const fiber = yield* Effect.fork(Effect.provide(pull, remote(transport, { baseUrl })))
+        yield* started.await
+        yield* Fiber.interrupt(fiber)
+        yield* closed.await
       })
-      const fiber = yield* Effect.fork(Effect.provide(pull, remote(transport, { baseUrl })))
-      yield* started.await
-      yield* Fiber.interrupt(fiber)
-      yield* closed.await
-    }))
+  )
 
-  it.scopedLive("keeps using one connection after answers with errors [wire.md §1.3]", () =>
+  it.scopedLive("uses connections again after errors and answers of either framing [wire.md §1.3]", () =>
     Effect.gen(function*() {
       const sockets = new Set<unknown>()
+      let requests = 0
       const { baseUrl } = yield* listen((request, response) => {
         sockets.add(request.socket)
-        response.writeHead(409, { "content-type": "application/json" })
-        response.end(`{"error":"history_pruned","message":"m"}\n`)
+        const body = `{"error":"history_pruned","message":"m"}\n`
+        response.writeHead(requests % 3 === 0 ? 200 : 409, {
+          "content-type": "application/json",
+          ...(requests % 2 === 0 ? { "content-length": body.length } : {})
+        })
+        requests++
+        response.end(body)
       })
-      const failures = yield* Effect.provide(
-        Effect.replicateEffect(Effect.flip(pull), 3),
-        remote(transport, { baseUrl })
-      )
-      assert.deepStrictEqual(
-        failures.map((failure) => failure._tag === "Refusal" ? failure.serverCode : failure._tag),
-        ["history_pruned", "history_pruned", "history_pruned"]
-      )
-      assert.strictEqual(sockets.size, 1)
+      yield* Effect.provide(Effect.replicateEffect(Effect.ignore(pull), 12), remote(transport, { baseUrl }))
+      assert.strictEqual(requests, 12)
+      // A client may open a second one while the first is on its way back into its pool.
+      assert.isAtMost(sockets.size, 2)
     }))
 
   it.scopedLive("reads events until the server closes the stream, and leaves when the reader leaves [wire.md §4.8]", () =>
@@ -182,7 +186,7 @@ describe.each(transports)("over real HTTP through %s", (_name, transport) => {
           `: heartbeat\n\nevent: bundle\ndata: {"bundle_seq":58,"source_id":"a","source_bundle_id":31}\n\n`
         )
         if (request.url === "/end/sync/watch?after_bundle_seq=57") response.end()
-        else request.socket.once("close", () => Effect.runSync(closed.open))
+        else request.socket.once("close", () => closed.unsafeOpen())
       })
       const seen: Array<number> = []
       const watch = Stream.unwrap(Effect.map(SyncApi, (api) => api.watch(caller, 57)))

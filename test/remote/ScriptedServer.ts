@@ -5,7 +5,7 @@
 import { HttpClient, HttpClientError, HttpClientResponse } from "@effect/platform"
 import { Effect, Layer } from "effect"
 import { Credentials } from "../../src/remote/Credentials.js"
-import type { Caller, RemoteOptions } from "../../src/remote/SyncApi.js"
+import type { Caller, RemoteOptions, RequestFailure } from "../../src/remote/SyncApi.js"
 import { SyncApi } from "../../src/remote/SyncApi.js"
 
 export interface Received {
@@ -24,7 +24,7 @@ export interface ScriptedServer {
 }
 
 /** The failure of a transport that has no connection. */
-export const noConnection: Effect.Effect<never, Error> = Effect.fail(new Error("connect ECONNREFUSED"))
+export const noConnection: Effect.Effect<never, unknown> = Effect.fail(new TypeError("fetch failed"))
 
 export const scriptedServer = (handler: Handler): ScriptedServer => {
   const received: Array<Received> = []
@@ -91,3 +91,15 @@ export const remote = (
     Layer.provide(Layer.succeed(HttpClient.HttpClient, server.client)),
     Layer.orDie
   )
+
+/** The tag of a failure with its code, its rule or its status. */
+export const codeOf = (failure: RequestFailure): string => {
+  switch (failure._tag) {
+    case "ProtocolError":
+      return `ProtocolError(${failure.rule})`
+    case "Refusal":
+      return `Refusal(${failure.status})`
+    default:
+      return `${failure._tag}(${failure.code})`
+  }
+}

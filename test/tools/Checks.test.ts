@@ -1,4 +1,4 @@
-import { assert, describe, it } from "@effect/vitest"
+import { assert, describe, it, vi } from "@effect/vitest"
 import type { Outcome } from "../../tools/checks/Check.js"
 import { documentation } from "../../tools/checks/documentation.js"
 import { effectDiagnostics } from "../../tools/checks/effectDiagnostics.js"
@@ -6,6 +6,9 @@ import { examples } from "../../tools/checks/examples.js"
 import { imports } from "../../tools/checks/imports.js"
 import { words } from "../../tools/checks/words.js"
 import { plantedProject } from "./plantedProject.js"
+
+// A compiler or linter starts in every test, which takes its time on a busy machine.
+vi.setConfig({ testTimeout: 120_000 })
 
 /** The findings as `file:line first words`. */
 const found = (outcome: Outcome) =>

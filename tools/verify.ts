@@ -19,6 +19,20 @@ const steps: ReadonlyArray<readonly [name: string, command: ReadonlyArray<string
   ["imports, documentation, words", check("imports", "documentation", "words")]
 ]
 
+const run = (command: ReadonlyArray<string>, stdio: "inherit" | "pipe") =>
+  new Promise<{ readonly ok: boolean; readonly output: string }>((resolve, reject) => {
+    const [program = "", ...args] = command
+    const child = spawn(path.join(projectRoot, "node_modules", ".bin", program), args, {
+      cwd: projectRoot,
+      stdio: ["ignore", stdio, stdio]
+    })
+    let output = ""
+    child.stdout?.setEncoding("utf8").on("data", (text: string) => output += text)
+    child.stderr?.setEncoding("utf8").on("data", (text: string) => output += text)
+    child.on("error", reject)
+    child.on("close", (code) => resolve({ ok: code === 0, output: output.trim() }))
+  })
+
 // A run that breaks off must not be judged by the reports of the run before it.
 fs.rmSync(reportFolder, { recursive: true, force: true })
 fs.mkdirSync(reportFolder, { recursive: true })

@@ -1,6 +1,9 @@
-import { assert, describe, it } from "@effect/vitest"
+import { assert, describe, it, vi } from "@effect/vitest"
 import { ESLint } from "eslint"
 import { projectRoot } from "../../tools/paths.js"
+
+// The linter loads its plugins first, which takes its time on a busy machine.
+vi.setConfig({ testTimeout: 120_000 })
 
 describe("lint", () => {
   const eslint = new ESLint({ cwd: projectRoot })

@@ -24,7 +24,7 @@ import {
   rowProblem
 } from "./SqlText.js"
 import { catchSql } from "./StorageFailure.js"
-import type { SyncTable } from "./SyncTable.js"
+import type { SyncTable, SyncTables } from "./SyncTable.js"
 import type { CatalogueTrigger } from "./TableCatalogue.js"
 
 /**
@@ -263,80 +263,83 @@ export const dropTriggers = (table: string): Effect.Effect<void, StorageError, S
         .map(({ name }) => name)
     )))
 
-/**
- * Which rows that no trigger has seen are queued: all of them as new rows (`all`), or those that no live row state knows,
- * on the version of a tombstone if there is one (`unknown`).
- *
- * @since 0.1.0
- * @category models
- */
-export type PreExisting = "all" | "unknown"
+type Installed = Pick<SyncTables, "schema" | "tables">
 
-const preExisting = (schema: string, table: SyncTable, which: PreExisting): string => {
+const preExisting = (schema: string, table: SyncTable, skipKeysWithRowState: boolean): string => {
   const values = { schema: literal(schema), table: literal(table.name), key: anyKeyJson(table, "t") }
-  const from = `FROM ${identifier(table.declaredName)} AS t`
-  const unknown = `${from}
-    LEFT JOIN _sync_row_state AS s
-           ON s.schema_name = ${values.schema} AND s.table_name = ${values.table} AND s.key_json = ${values.key}
-   WHERE s.deleted IS NOT 0`
   // A value without JSON form must not reach json_object; freezing reads the row again and names it.
   const payload = `CASE WHEN ${isInvalidValue(table, "t")} THEN '{}' ELSE ${localObject(table, "t")} END`
-  const base = which === "all" ? "0" : "coalesce(s.row_version, 0)"
-  const update = which === "all"
-    ? "op = excluded.op, base_row_version = excluded.base_row_version, payload = excluded.payload"
-    : "op = excluded.op, payload = excluded.payload"
-  return `INSERT INTO _sync_dirty_rows (${dirtyColumns})
+  const statement = (base: string, restriction: string, update: string) =>
+    `INSERT INTO _sync_dirty_rows (${dirtyColumns})
   SELECT ${values.schema}, ${values.table}, ${values.key}, 'INSERT', ${base}, ${payload},
          coalesce((SELECT max(dirty_ordinal) FROM _sync_dirty_rows), 0)
            + row_number() OVER (ORDER BY ${column("t", table.key)}), ${now}
-    ${which === "all" ? `${from} WHERE true` : unknown}
-      ON CONFLICT (schema_name, table_name, key_json) DO UPDATE SET ${update}`
+    FROM ${identifier(table.declaredName)} AS t ${restriction}
+      ON CONFLICT (schema_name, table_name, key_json) DO UPDATE SET op = excluded.op, payload = excluded.payload${update}`
+  return skipKeysWithRowState
+    ? statement(
+      "coalesce(s.row_version, 0)",
+      `LEFT JOIN _sync_row_state AS s
+           ON s.schema_name = ${values.schema} AND s.table_name = ${values.table} AND s.key_json = ${values.key}
+   WHERE s.deleted IS NOT 0`,
+      ""
+    )
+    : statement("0", "WHERE true", ", base_row_version = excluded.base_row_version")
 }
 
 /**
- * Queues rows that were in the tables before their triggers were (capture.md §8, §10): tables in the order given, rows in
- * key order, op INSERT. Rows that are dirty already keep their ordinal. One statement a table, inside the caller's
- * transaction. A row that cannot be serialised is queued as well and named when it is to be frozen.
+ * Queues every row of the tables as a new one (op INSERT, base 0), whether or not a trigger has seen it: tables in the
+ * order of the configuration, rows in key order (capture.md §8, §10; recovery.md §2.4). Rows that are dirty already keep
+ * their ordinal. One statement and one a table, inside the caller's transaction.
  *
- * @since 0.1.0
- * @category pre-existing rows
- */
-export const queuePreExisting = (
-  schema: string,
-  tables: ReadonlyArray<SyncTable>,
-  which: PreExisting
-): Effect.Effect<void, SqlError, SqlClient.SqlClient> =>
-  Effect.flatMap(
-    SqlClient.SqlClient,
-    (sql) => Effect.forEach(tables, (table) => sql.unsafe(preExisting(schema, table, which)), { discard: true })
-  )
-
-const Problem = Schema.parseJson(Schema.Tuple(LocalDataCode, Schema.String))
-
-/**
- * Queues `all` rows like {@link queuePreExisting}, but a row that cannot be serialised or found again fails with a
- * `LocalDataError` that names it: the way of the first `open` (capture.md §8). One more statement a table.
+ * With `skipKeysWithRowState` rows that the server knows are left out, a row on a tombstone is queued on the tombstone's
+ * version, and rows that are dirty already keep their base.
+ *
+ * A row that cannot be serialised is queued as well, to be named when it is frozen: {@link checkPreExisting}.
  *
  * @since 0.1.0
  * @category pre-existing rows
  */
 export const capturePreExisting = (
-  schema: string,
-  tables: ReadonlyArray<SyncTable>
+  { schema, tables }: Installed,
+  options: { readonly skipKeysWithRowState?: boolean | undefined } = {}
+): Effect.Effect<void, StorageError, SqlClient.SqlClient> =>
+  catchSql(Effect.gen(function*() {
+    const sql = (yield* SqlClient.SqlClient).withoutTransforms()
+    const configured = yield* sql.unsafe<{ readonly name: string }>(
+      "SELECT t.value AS name FROM _sync_engine_state AS e, json_each(nullif(e.configured_tables, '')) AS t ORDER BY t.key"
+    )
+    for (const { name } of configured) {
+      const table = tables.find((one) => one.name === name)
+      if (table !== undefined) yield* sql.unsafe(preExisting(schema, table, options.skipKeysWithRowState === true))
+    }
+  }))
+
+const Problem = Schema.parseJson(Schema.Tuple(LocalDataCode, Schema.String))
+
+/**
+ * Fails with a `LocalDataError` that names the first row that cannot be serialised or found again by its key: before the
+ * first `open` queues the rows that are there (capture.md §8). One statement a table.
+ *
+ * @since 0.1.0
+ * @category pre-existing rows
+ */
+export const checkPreExisting = (
+  { schema, tables }: Installed
 ): Effect.Effect<void, LocalDataError | StorageError, SqlClient.SqlClient> =>
-  Effect.forEach(tables, (table) =>
-    Effect.gen(function*() {
-      const sql = (yield* SqlClient.SqlClient).withoutTransforms()
-      const [offender] = yield* catchSql(sql.unsafe<{ readonly key: string; readonly problem: string }>(
-        `SELECT ${anyKeyJson(table, "t")} AS key, ${rowProblem(table, "t")} AS problem
-           FROM ${identifier(table.declaredName)} AS t
-          WHERE problem IS NOT NULL ORDER BY ${column("t", table.key)} LIMIT 1`
-      ))
-      if (offender !== undefined) {
+  Effect.flatMap(SqlClient.SqlClient, (client) => {
+    const sql = client.withoutTransforms()
+    return Effect.forEach(tables, (table) =>
+      Effect.gen(function*() {
+        const [offender] = yield* catchSql(sql.unsafe<{ readonly key: string; readonly problem: string }>(
+          `SELECT ${anyKeyJson(table, "t")} AS key, ${rowProblem(table, "t")} AS problem
+             FROM ${identifier(table.declaredName)} AS t
+            WHERE problem IS NOT NULL ORDER BY ${column("t", table.key)} LIMIT 1`
+        ))
+        if (offender === undefined) return
         const [code, name] = Schema.decodeSync(Problem)(offender.problem)
         return yield* raise((operation) =>
           new LocalDataError({ operation, code, row: { schema, table: table.name, key: offender.key }, column: name })
         )
-      }
-      yield* catchSql(queuePreExisting(schema, [table], "all"))
-    }), { discard: true })
+      }), { discard: true })
+  })

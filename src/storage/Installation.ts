@@ -22,6 +22,7 @@ import type { ConfigurationProblem } from "./TableInspector.js"
 import { inspect } from "./TableInspector.js"
 import { immediate, retryBusy } from "./Transaction.js"
 
+export { capturePreExisting, checkPreExisting, dropTriggers } from "./ChangeCapture.js"
 export { canonicaliseKeys } from "./SyncSchema.js"
 
 /**

@@ -7,7 +7,8 @@
 import * as SqlClient from "@effect/sql/SqlClient"
 import type { SqlError } from "@effect/sql/SqlError"
 import * as Effect from "effect/Effect"
-import { queuePreExisting } from "./ChangeCapture.js"
+import type { StorageError } from "../contract/SyncError.js"
+import { capturePreExisting } from "./ChangeCapture.js"
 import { literal, now } from "./SqlText.js"
 import type { SyncTable } from "./SyncTable.js"
 import type { ConfigurationProblem } from "./TableInspector.js"
@@ -190,7 +191,7 @@ interface Adopting {
 export const adopt = (
   schema: string,
   tables: ReadonlyArray<SyncTable>
-): Effect.Effect<void, SqlError, SqlClient.SqlClient> =>
+): Effect.Effect<void, SqlError | StorageError, SqlClient.SqlClient> =>
   Effect.gen(function*() {
     const sql = (yield* SqlClient.SqlClient).withoutTransforms()
     const [state] = yield* sql.unsafe<Adopting>(
@@ -200,28 +201,26 @@ export const adopt = (
       [schema]
     )
     const configured = names(tables)
-    if (state !== undefined && state.source !== "") {
-      // A database of the reference does not say what was configured; its registry says what ever was.
-      const known: ReadonlyArray<string> = JSON.parse(state.configured === "" ? state.registered : state.configured)
-      const added = tables.filter(({ name }) => !known.includes(name))
-      const isAttached = state.binding === "attached"
-      yield* queuePreExisting(schema, added, isAttached ? "unknown" : "all")
-      if (added.length > 0) {
-        yield* isAttached
-          ? sql.unsafe("UPDATE _sync_attachment_state SET rebuild_required = 1")
-          : sql.unsafe(
-            `UPDATE _sync_operation_state SET kind = 'none', target_user_id = '', reason = '', replacement_source_id = '',
-                    staged_snapshot_id = '', snapshot_bundle_seq = 0, snapshot_row_count = 0
-              WHERE kind = 'remote_replace'`
-          )
-      }
+    if (state?.configured !== configured) {
+      yield* sql.unsafe("UPDATE _sync_engine_state SET configured_tables = ?", [configured])
     }
     yield* sql.unsafe(
       `INSERT INTO _sync_managed_tables (schema_name, table_name) SELECT ?, value FROM json_each(?) WHERE true
            ON CONFLICT (schema_name, table_name) DO NOTHING`,
       [schema, configured]
     )
-    if (state?.configured !== configured) {
-      yield* sql.unsafe("UPDATE _sync_engine_state SET configured_tables = ?", [configured])
-    }
+    if (state === undefined || state.source === "") return
+    // A database of the reference does not say what was configured; its registry says what ever was.
+    const known: ReadonlyArray<string> = JSON.parse(state.configured === "" ? state.registered : state.configured)
+    const added = tables.filter(({ name }) => !known.includes(name))
+    if (added.length === 0) return
+    const isAttached = state.binding === "attached"
+    yield* capturePreExisting({ schema, tables: added }, { skipKeysWithRowState: isAttached })
+    yield* sql.unsafe(
+      isAttached
+        ? "UPDATE _sync_attachment_state SET rebuild_required = 1"
+        : `UPDATE _sync_operation_state SET kind = 'none', target_user_id = '', reason = '', replacement_source_id = '',
+                  staged_snapshot_id = '', snapshot_bundle_seq = 0, snapshot_row_count = 0
+            WHERE kind = 'remote_replace'`
+    )
   })

@@ -13,9 +13,6 @@ interface Manifest {
   readonly peerDependencies?: Readonly<Record<string, string>>
 }
 
-const npm = (folder: string, ...args: ReadonlyArray<string>) =>
-  execFileSync("npm", args, { cwd: folder, encoding: "utf8", stdio: ["ignore", "pipe", "pipe"] })
-
 /** Files that a release has no use for. */
 const stray = /(?:^|\/)(?:test|tests|scratchpad|bench|tools)\/|\.test\.|\.tsbuildinfo$/
 
@@ -143,9 +140,12 @@ export const examinePackage = (packed: string, installed: string, consumer: stri
 export const packaging: Check = async (root) => {
   const folder = fs.realpathSync(fs.mkdtempSync(path.join(os.tmpdir(), "oversqlite-package-")))
   try {
-    npm(root, "pack", "--pack-destination", folder)
+    const pack = spawnSync("npm", ["pack", "--pack-destination", folder], { cwd: root, encoding: "utf8" })
     const archive = fs.readdirSync(folder).find((file) => file.endsWith(".tgz"))
-    if (archive === undefined) throw new Error("npm pack made no archive")
+    if (pack.status !== 0 || archive === undefined) {
+      const message = `npm pack does not make a package:\n${pack.stdout.trim()}\n${pack.stderr.trim()}`
+      return { examined: 1, unit: "packages", findings: [{ file: "package.json", message }] }
+    }
     execFileSync("tar", ["-xzf", archive], { cwd: folder })
     return examinePackage(
       path.join(folder, "package"),

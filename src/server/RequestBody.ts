@@ -1,0 +1,94 @@
+/**
+ * Request bodies: bytes into values by the rules of the wire (wire.md §1.4).
+ *
+ * Two things differ from the reference. Of repeated composite members (`rows`, `key`, `source_replacement`) the last one
+ * counts, where the reference merges them; and member names match regardless of case for ASCII letters only.
+ *
+ * @since 0.1.0
+ */
+import * as HttpIncomingMessage from "@effect/platform/HttpIncomingMessage"
+import type * as HttpServerRequest from "@effect/platform/HttpServerRequest"
+import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
+import * as Option from "effect/Option"
+import * as Schema from "effect/Schema"
+import * as Lossless from "lossless-json"
+import * as ExactJson from "../protocol/ExactJson.js"
+import * as JsonText from "../protocol/JsonText.js"
+
+/**
+ * Why a body was not read: `too_large` is beyond the limit of the server, `malformed` is everything else.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type BodyProblem = "too_large" | "malformed"
+
+/** End of the first JSON value of a text; what follows it does not count. */
+const endOfFirstValue = (text: string): number => {
+  const start = text.search(/\S/)
+  if (text[start] !== "{" && text[start] !== "[") {
+    const scalar = /^\s*(?:"(?:[^"\\]|\\.)*"|[^\s"]+)/.exec(text)
+    return scalar === null ? text.length : scalar[0].length
+  }
+  const tokens = /"(?:[^"\\]|\\.)*"|[[\]{}]/g
+  let depth = 0
+  for (let token = tokens.exec(text); token !== null; token = tokens.exec(text)) {
+    if (token[0] === "{" || token[0] === "[") depth += 1
+    if (token[0] === "}" || token[0] === "]") depth -= 1
+    if (depth === 0) return tokens.lastIndex
+  }
+  return text.length
+}
+
+const integerMember =
+  /"(?:start_row_ordinal|base_row_version|source_bundle_id|planned_row_count)"\s*:\s*-?\d+(?:\.|[eE])/i
+
+/** Numbers spelled with a fraction or an exponent are no integers, whatever their value. */
+const spelledNumber = (text: string): unknown => /^-?\d+$/.test(text) ? Number(text) : text
+
+/**
+ * Decodes a body text. Integers must be spelled as integers; text after the first value is ignored.
+ *
+ * @since 0.1.0
+ * @category decoding
+ */
+export const decode = <A, I>(schema: Schema.Schema<A, I>) => {
+  const decodeValue = Schema.decodeUnknownEither(schema)
+  return (text: string): Either.Either<A, BodyProblem> => {
+    const parsed = Either.orElse(
+      ExactJson.parseEither(text),
+      () => ExactJson.parseEither(text.slice(0, endOfFirstValue(text)))
+    )
+    const value = Either.flatMap(parsed, decodeValue)
+    const spelledRight = !integerMember.test(text) ||
+      Either.isRight(Either.flatMap(
+        Either.try(() => Lossless.parse(text.slice(0, endOfFirstValue(text)), null, spelledNumber)),
+        decodeValue
+      ))
+    return spelledRight ? Either.mapLeft(value, () => "malformed" as const) : Either.left("malformed")
+  }
+}
+
+/**
+ * The text of a request body of at most `maxBytes` bytes. Invalid UTF-8 becomes U+FFFD byte by byte; a byte order mark
+ * stays, and makes the text malformed.
+ *
+ * @since 0.1.0
+ * @category decoding
+ */
+export const text = (
+  request: HttpServerRequest.HttpServerRequest,
+  maxBytes: number
+): Effect.Effect<string, BodyProblem> =>
+  Number(request.headers["content-length"] ?? "0") > maxBytes
+    ? Effect.fail("too_large")
+    : request.arrayBuffer.pipe(
+      HttpIncomingMessage.withMaxBodySize(Option.some(maxBytes)),
+      Effect.mapError((): BodyProblem => "too_large"),
+      Effect.flatMap((bytes) =>
+        bytes.byteLength > maxBytes
+          ? Effect.fail("too_large" as const)
+          : Effect.succeed(JsonText.decodeUtf8(new Uint8Array(bytes)))
+      )
+    )

@@ -1,0 +1,130 @@
+/**
+ * The HTTP face of the server (wire.md §1, §4).
+ *
+ * @since 0.1.0
+ */
+import type * as HttpApp from "@effect/platform/HttpApp"
+import type { HttpMethod } from "@effect/platform/HttpMethod"
+import * as HttpRouter from "@effect/platform/HttpRouter"
+import * as HttpServerRequest from "@effect/platform/HttpServerRequest"
+import * as HttpServerResponse from "@effect/platform/HttpServerResponse"
+import * as Effect from "effect/Effect"
+import type { Authentication } from "./Authentication.js"
+import * as Endpoints from "./Endpoints.js"
+import type { SyncServer } from "./SyncServer.js"
+
+type Handler = Effect.Effect<
+  HttpServerResponse.HttpServerResponse,
+  never,
+  SyncServer | Authentication | HttpServerRequest.HttpServerRequest | HttpRouter.RouteContext
+>
+
+const routes: ReadonlyArray<readonly [path: `/${string}`, handlers: Readonly<Partial<Record<HttpMethod, Handler>>>]> = [
+  ["/sync/capabilities", { GET: Endpoints.capabilities }],
+  ["/sync/connect", { POST: Endpoints.connect }],
+  ["/sync/push-sessions", { POST: Endpoints.createPushSession }],
+  ["/sync/push-sessions/:push_id", { DELETE: Endpoints.deletePushSession }],
+  ["/sync/push-sessions/:push_id/chunks", { POST: Endpoints.uploadChunk }],
+  ["/sync/push-sessions/:push_id/commit", { POST: Endpoints.commitPushSession }],
+  ["/sync/committed-bundles/:bundle_seq/rows", { GET: Endpoints.committedRows }],
+  ["/sync/pull", { GET: Endpoints.pull }],
+  ["/sync/watch", { GET: Endpoints.watch }],
+  ["/sync/snapshot-sessions", { POST: Endpoints.createSnapshot }],
+  ["/sync/snapshot-sessions/:snapshot_id", { GET: Endpoints.snapshotChunk, DELETE: Endpoints.deleteSnapshot }],
+  ["/syncx/health", { GET: Endpoints.health }],
+  ["/syncx/status", { GET: Endpoints.status }]
+]
+
+const methods: ReadonlyArray<HttpMethod> = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
+
+/** Another method on a known path: `Allow` names the right ones, and nothing is authenticated (wire.md §1.6). */
+const notAllowed = (allowed: ReadonlyArray<string>): Handler => {
+  const named = allowed.flatMap((method) => method === "GET" ? ["GET", "HEAD"] : [method]).sort()
+  return Effect.succeed(HttpServerResponse.text("Method Not Allowed\n", {
+    status: 405,
+    headers: { allow: named.join(", ") },
+    contentType: "text/plain; charset=utf-8"
+  }))
+}
+
+const byMethod = (
+  handlers: Readonly<Partial<Record<HttpMethod, Handler>>>,
+  method: HttpMethod,
+  open: boolean
+): Handler => {
+  const handler = handlers[method]
+  if (handler !== undefined) return handler
+  if (method !== "HEAD" || handlers.GET === undefined) return notAllowed(Object.keys(handlers))
+  return open ? Endpoints.openHead : Endpoints.head
+}
+
+/**
+ * The routes of the protocol, to be mounted in a router of one's own, under a prefix if need be. Unknown paths are not
+ * answered; wrong methods on known paths are.
+ *
+ * @example
+ * ```ts
+ * import { HttpRouter } from "@effect/platform"
+ * import { SyncRoutes } from "oversqlite/server"
+ *
+ * const router = HttpRouter.empty.pipe(HttpRouter.mount("/api/v2", SyncRoutes.router))
+ * ```
+ *
+ * @since 0.1.0
+ * @category routers
+ */
+export const router: HttpRouter.HttpRouter<never, SyncServer | Authentication> = HttpRouter.fromIterable(
+  routes.flatMap(([path, handlers]) =>
+    methods.map((method) => HttpRouter.makeRoute(method, path, byMethod(handlers, method, path.startsWith("/syncx/"))))
+  )
+)
+
+/** A path without `//`, `.` and `..` segments. */
+const cleaned = (path: string): string => {
+  const segments: Array<string> = []
+  for (const segment of path.split("/")) {
+    if (segment === "..") segments.pop()
+    else if (segment !== "" && segment !== ".") segments.push(segment)
+  }
+  return "/" + segments.join("/") + (path.endsWith("/") && segments.length > 0 ? "/" : "")
+}
+
+const notFound = HttpServerResponse.text("404 page not found\n", {
+  status: 404,
+  contentType: "text/plain; charset=utf-8"
+})
+
+/** Unclean paths are redirected, whatever the method and whether or not the clean path exists (wire.md §1.6). */
+const redirected = (url: string): HttpServerResponse.HttpServerResponse | undefined => {
+  const query = url.indexOf("?")
+  const path = query === -1 ? url : url.slice(0, query)
+  const clean = cleaned(path)
+  return clean === path ? undefined : HttpServerResponse.empty({
+    status: 307,
+    headers: { location: clean + (query === -1 ? "" : url.slice(query)) }
+  })
+}
+
+const exact = HttpRouter.withRouterConfig(router, {
+  caseSensitive: true,
+  ignoreDuplicateSlashes: false,
+  ignoreTrailingSlash: false,
+  maxParamLength: 1024
+})
+
+/**
+ * The whole server as an application: the routes, and the answers to everything else (wire.md §1.6). Paths are matched
+ * exactly.
+ *
+ * @since 0.1.0
+ * @category applications
+ */
+export const app: HttpApp.Default<never, SyncServer | Authentication> = Effect.flatMap(
+  HttpServerRequest.HttpServerRequest,
+  (request) => {
+    const redirect = redirected(request.url)
+    return redirect === undefined
+      ? Effect.catchTag(exact, "RouteNotFound", () => Effect.succeed(notFound))
+      : Effect.succeed(redirect)
+  }
+)

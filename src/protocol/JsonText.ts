@@ -104,6 +104,17 @@ const after = (pattern: RegExp, text: string, at: number): number => {
   return pattern.lastIndex
 }
 
+const skipSpace = (text: string, at: number): number => text.charCodeAt(at) > 0x20 ? at : after(whitespace, text, at)
+
+/**
+ * What a JSON string says, quotes included in `literal`.
+ *
+ * @category decoding
+ * @since 0.1.0
+ */
+export const unquote = (literal: string): string =>
+  literal.includes("\\") ? String(JSON.parse(literal)) : literal.slice(1, -1)
+
 /** End of the string that starts at `at`: the next quote with an even number of backslashes before it. */
 const stringEnd = (text: string, at: number): number => {
   for (let quote = text.indexOf("\"", at + 1); quote !== -1; quote = text.indexOf("\"", quote + 1)) {
@@ -156,16 +167,16 @@ export const members = (text: string): ReadonlyArray<MemberSpan> | undefined => 
     return undefined
   }
   const spans: Array<MemberSpan> = []
-  let at = after(whitespace, text, 0)
+  let at = skipSpace(text, 0)
   if (text[at] !== "{") return undefined
-  at = after(whitespace, text, at + 1)
+  at = skipSpace(text, at + 1)
   while (text[at] === "\"") {
     const nameEnd = stringEnd(text, at)
-    const name = String(JSON.parse(text.slice(at, nameEnd)))
-    const start = after(whitespace, text, after(whitespace, text, nameEnd) + 1)
+    const name = unquote(text.slice(at, nameEnd))
+    const start = skipSpace(text, skipSpace(text, nameEnd) + 1)
     const end = valueEnd(text, start)
     spans.push({ name, start, end })
-    at = after(whitespace, text, after(whitespace, text, end) + 1)
+    at = skipSpace(text, skipSpace(text, end) + 1)
   }
   return spans
 }

@@ -9,7 +9,7 @@ import { Buffer } from "node:buffer"
 import { base64ToBytes, bytesToBase64, bytesToHex, hexToBytes, hexToUuid, uuidToHex } from "./BlobText.js"
 import { type ColumnShape, numberAsText } from "./ColumnShape.js"
 import { parseEither } from "./ExactJson.js"
-import { members, type MemberSpan } from "./JsonText.js"
+import { members, type MemberSpan, unquote } from "./JsonText.js"
 
 export { base64ToHex, hexToBase64, hexToUuid, uuidToHex } from "./BlobText.js"
 export {
@@ -78,16 +78,18 @@ const notSixteenBytes = (column: ColumnShape): PayloadProblem =>
     ? problem("invalid_blob_uuid_key", column, "has an invalid blob UUID pk")
     : problem("invalid_blob_uuid_reference", column, "has an invalid blob UUID reference")
 
-/** What a column of this affinity holds after the number was stored in it; SQLite keeps no negative zero. */
+/**
+ * What a column of this affinity holds after the number was stored in it. SQLite keeps no negative zero, and a numeric
+ * column turns every double that is an integer of 64 bits into that integer.
+ */
 const storedNumber = (column: ColumnShape, value: number | bigint): ColumnValue => {
-  switch (column.affinity) {
-    case "TEXT":
-      return numberAsText(value)
-    case "REAL":
-      return value === 0 ? 0 : Number(value)
-    default:
-      return value === 0 ? 0 : value
-  }
+  if (column.affinity === "TEXT") return numberAsText(value)
+  if (value === 0) return 0
+  if (column.affinity === "REAL") return Number(value)
+  return typeof value === "number" && column.affinity !== "BLOB" && Number.isInteger(value) &&
+      !Number.isSafeInteger(value) && Math.abs(value) < 2 ** 63
+    ? BigInt(value)
+    : value
 }
 
 const decodePlain = (
@@ -122,7 +124,7 @@ const decodePlain = (
   }
 }
 
-const decodeLocalBlob = (column: ColumnShape, value: unknown): Either.Either<ColumnValue, PayloadProblem> => {
+const decodeLocalBlob = (column: ColumnShape, value: unknown): Either.Either<Uint8Array, PayloadProblem> => {
   const undecodable = () => problem("payload_undecodable", column, "has no hex digits")
   if (typeof value !== "string") return Either.left(undecodable())
   if (column.class === "blob") return Either.mapLeft(hexToBytes(value), undecodable)
@@ -248,8 +250,10 @@ const encodePlain = (column: ColumnShape, value: string | number | bigint): stri
     throw new TypeError(`column ${column.name}: a number that is not finite has no JSON form`)
   }
   const digits = value === 0 ? "0" : String(value)
-  // As SQLite writes a REAL: never like an integer.
-  return column.affinity === "REAL" && Number.isInteger(value) && !digits.includes("e") ? `${digits}.0` : digits
+  // Digits alone are an integer to SQLite. A REAL is never written so, nor is a double beyond the exact integers, which
+  // would else come back as an integer of 64 bits.
+  const isReal = column.affinity === "REAL" || !Number.isSafeInteger(value)
+  return isReal && /^-?\d+$/.test(digits) ? `${digits}.0` : digits
 }
 
 /** What capture takes as the bytes of a blob column: a text or number in it counts as its text. */
@@ -301,11 +305,11 @@ const wireText = (
   span: MemberSpan,
   text: string
 ): Either.Either<string, PayloadProblem> => {
-  const value: unknown = JSON.parse(text.slice(span.start, span.end))
-  if (value === null || value === "") return Either.right(text.slice(span.start, span.end))
+  const literal = text.slice(span.start, span.end)
+  if (literal === "null" || literal === "\"\"") return Either.right(literal)
   return Either.map(
-    decodeLocalBlob(column, value),
-    (bytes) => `"${bytes instanceof Uint8Array ? encodeBlob(column, bytes, "wire") : ""}"`
+    decodeLocalBlob(column, literal.startsWith("\"") ? unquote(literal) : undefined),
+    (bytes) => `"${encodeBlob(column, bytes, "wire")}"`
   )
 }
 

@@ -49,7 +49,11 @@ export interface Violation {
  */
 export type Checked<A> = Either.Either<A, Violation>
 
-/** @internal */
+/**
+ * A violation without a row.
+ *
+ * @internal
+ */
 export const violation = (rule: ProtocolRule, expected: string, actual?: string | number): Violation =>
   actual === undefined ? { rule, expected } : { rule, expected, actual: String(actual) }
 
@@ -67,22 +71,42 @@ export const firstOf = (...checks: ReadonlyArray<Violation | undefined | false>)
   return undefined
 }
 
-/** @internal */
+/**
+ * The value if no rule is broken.
+ *
+ * @internal
+ */
 export const accept = <A>(value: A, broken: Violation | undefined): Checked<A> =>
   broken === undefined ? Either.right(value) : Either.left(broken)
 
-/** @internal */
+/**
+ * A member must repeat what is known.
+ *
+ * @internal
+ */
 export const echo = (member: string, actual: string | number, expected: string | number): Violation | undefined =>
   actual === expected ? undefined : violation("echo_mismatch", `${member} ${expected}`, actual)
 
-/** @internal */
+/**
+ * A number must be above 0.
+ *
+ * @internal
+ */
 export const positive = (member: string, actual: number): Violation | undefined =>
   actual > 0 ? undefined : violation("field_invalid", `${member} > 0`, actual)
 
-/** @internal */
+/**
+ * A number must not be below 0.
+ *
+ * @internal
+ */
 export const notNegative = (member: string, actual: number): Violation | undefined =>
   actual >= 0 ? undefined : violation("field_invalid", `${member} >= 0`, actual)
 
-/** @internal */
+/**
+ * A text must not be blank.
+ *
+ * @internal
+ */
 export const filled = (member: string, actual: string): Violation | undefined =>
   isBlank(actual) ? violation("field_invalid", `a ${member}`) : undefined

@@ -10,6 +10,7 @@ import {
   integer,
   integerUnlessZero,
   listUnlessEmpty,
+  orNull,
   request,
   text,
   textUnlessBlank
@@ -100,8 +101,8 @@ export const Capabilities = Schema.Struct({
   app_name: textUnlessBlank,
   registered_tables: listUnlessEmpty(Schema.String),
   registered_table_specs: listUnlessEmpty(RegisteredTable),
-  features: always(Features, () => ({})),
-  bundle_limits: always(BundleLimits, () => noLimits),
+  features: always(orNull(Features, () => ({})), () => ({})),
+  bundle_limits: always(orNull(BundleLimits, () => noLimits), () => noLimits),
   history_id: textUnlessBlank
 })
 
@@ -164,8 +165,8 @@ export const HealthDocument = Schema.Struct({
   lifecycle: text,
   accepting_operations: flag,
   inflight_operations: integer,
-  registered_tables: always(Schema.Array(Schema.String), () => []),
-  features: always(Features, () => ({})),
+  registered_tables: always(orNull(Schema.Array(Schema.String), () => []), () => []),
+  features: always(orNull(Features, () => ({})), () => ({})),
   user_state_retention_floor_ahead_count: integer,
   latest_bundle_seq_max: integer,
   retained_bundle_floor_min: integer,

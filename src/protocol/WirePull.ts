@@ -4,7 +4,7 @@
  * @since 0.1.0
  */
 import * as Schema from "effect/Schema"
-import { always, flag, integer, integerUnlessZero, request, text, textUnlessBlank } from "./WireBlocks.js"
+import { always, flag, folded, integer, integerUnlessZero, request, text, textUnlessBlank } from "./WireBlocks.js"
 import * as Row from "./WireRow.js"
 
 /**
@@ -54,7 +54,7 @@ export type ChangeEvent = typeof ChangeEvent.Type
  * @category snapshots
  * @since 0.1.0
  */
-export const SourceReplacement = request(
+export const SourceReplacement = folded(
   Schema.Struct({ previous_source_id: text, new_source_id: text, reason: text })
     .annotations({ parseOptions: { onExcessProperty: "error" } }),
   ["previous_source_id", "new_source_id", "reason"]

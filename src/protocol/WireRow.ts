@@ -80,11 +80,13 @@ export interface PushRequestRow {
 
 /** A member that has not the type of its place. Says where, never what. */
 class Fault {
-  readonly path: string
-  constructor(path: string) {
+  readonly path: ReadonlyArray<string | number>
+  constructor(path: ReadonlyArray<string | number>) {
     this.path = path
   }
 }
+
+const isFault = (value: unknown): value is Fault => value instanceof Fault
 
 type Members = Readonly<Record<string, unknown>>
 
@@ -93,36 +95,30 @@ const isMembers = (value: unknown): value is Members =>
 
 const isAbsent = (value: unknown): value is null | undefined => value === undefined || value === null
 
-const text = (members: Members, name: string): string | Fault => {
-  const value = members[name]
-  return typeof value === "string" ? value : isAbsent(value) ? "" : new Fault(`.${name}`)
+// The members' decoders: the value, its zero value where it is absent, `undefined` where it has not the type.
+
+const asText = (value: unknown): string | undefined =>
+  typeof value === "string" ? value : isAbsent(value) ? "" : undefined
+
+const asFlag = (value: unknown): boolean | undefined =>
+  typeof value === "boolean" ? value : isAbsent(value) ? false : undefined
+
+const asInteger = (value: unknown): number | undefined =>
+  typeof value === "number" && Number.isSafeInteger(value) ? value : isAbsent(value) ? 0 : undefined
+
+const largest = 2 ** 63 - 1024
+
+/** Beyond 2^53 it is only rounded, into the range, which keeps its order against every counter there is. */
+const asInteger64 = (value: unknown): number | undefined => {
+  if (typeof value === "bigint") return Math.min(Number(value), largest)
+  if (typeof value === "number" && Number.isInteger(value) && value >= -(2 ** 63) && value <= largest) return value
+  return isAbsent(value) ? 0 : undefined
 }
 
-const integer = (members: Members, name: string): number | Fault => {
-  const value = members[name]
-  if (typeof value === "number" && Number.isSafeInteger(value)) return value
-  return isAbsent(value) ? 0 : new Fault(`.${name}`)
-}
+const asKey = (value: unknown): WireKey | undefined => isMembers(value) ? value : isAbsent(value) ? {} : undefined
 
-const limit = 2 ** 63
-
-/**
- * Any integer of the signed 64-bit range, as a request may carry it. Beyond 2^53 it is only rounded, which keeps its
- * order against every counter there is.
- */
-const integer64 = (members: Members, name: string): number | Fault => {
-  const value = members[name]
-  if (typeof value === "number" && Number.isInteger(value) && value >= -limit && value < limit) return value
-  if (typeof value === "bigint") return Number(value)
-  return isAbsent(value) ? 0 : new Fault(`.${name}`)
-}
-
-const key = (members: Members): WireKey | Fault => {
-  const value = members["key"]
-  return isMembers(value) ? value : isAbsent(value) ? {} : new Fault(".key")
-}
-
-const isFault = (value: unknown): value is Fault => value instanceof Fault
+const member = <A>(members: Members, name: string, as: (value: unknown) => A | undefined): A | Fault =>
+  as(members[name]) ?? new Fault([name])
 
 const isBundleRow = (value: unknown): value is BundleRow =>
   isMembers(value) && typeof value["schema"] === "string" && typeof value["table"] === "string" &&
@@ -138,11 +134,11 @@ const payloadOf = (members: Members) => isAbsent(members["payload"]) ? {} : { pa
 const decodeSnapshotRow = (value: unknown): SnapshotRow | Fault => {
   if (isSnapshotRow(value)) return value
   const members = isAbsent(value) ? {} : value
-  if (!isMembers(members)) return new Fault("")
-  const schema = text(members, "schema")
-  const table = text(members, "table")
-  const keyObject = key(members)
-  const version = integer(members, "row_version")
+  if (!isMembers(members)) return new Fault([])
+  const schema = member(members, "schema", asText)
+  const table = member(members, "table", asText)
+  const keyObject = member(members, "key", asKey)
+  const version = member(members, "row_version", asInteger)
   if (isFault(schema)) return schema
   if (isFault(table)) return table
   if (isFault(keyObject)) return keyObject
@@ -154,7 +150,7 @@ const decodeBundleRow = (value: unknown): BundleRow | Fault => {
   if (isBundleRow(value)) return value
   const row = decodeSnapshotRow(value)
   if (isFault(row)) return row
-  const op = isMembers(value) ? text(value, "op") : ""
+  const op = isMembers(value) ? member(value, "op", asText) : ""
   if (isFault(op)) return op
   return { ...row, op, ...payloadOf({ payload: row.payload }) }
 }
@@ -188,15 +184,22 @@ export const foldNames = (value: Members, known: ReadonlySet<string>): Members =
   return folded
 }
 
+/** Five or six members of their types, and none besides: nothing to fold, nothing to default. */
+const isPushRequestRow = (value: unknown): value is PushRequestRow =>
+  isMembers(value) && typeof value["schema"] === "string" && typeof value["table"] === "string" &&
+  typeof value["op"] === "string" && Number.isSafeInteger(value["base_row_version"]) && isMembers(value["key"]) &&
+  Object.keys(value).length === (value["payload"] === undefined ? 5 : 6)
+
 const decodePushRequestRow = (value: unknown): PushRequestRow | Fault => {
+  if (isPushRequestRow(value)) return value
   const given = isAbsent(value) ? {} : value
-  if (!isMembers(given)) return new Fault("")
+  if (!isMembers(given)) return new Fault([])
   const members = foldNames(given, requestMembers)
-  const schema = text(members, "schema")
-  const table = text(members, "table")
-  const keyObject = key(members)
-  const op = text(members, "op")
-  const version = integer64(members, "base_row_version")
+  const schema = member(members, "schema", asText)
+  const table = member(members, "table", asText)
+  const keyObject = member(members, "key", asKey)
+  const op = member(members, "op", asText)
+  const version = member(members, "base_row_version", asInteger64)
   if (isFault(schema)) return schema
   if (isFault(table)) return table
   if (isFault(keyObject)) return keyObject
@@ -208,12 +211,12 @@ const decodePushRequestRow = (value: unknown): PushRequestRow | Fault => {
 
 const arrayOf = <A>(decode: (value: unknown) => A | Fault) => (value: unknown): ReadonlyArray<A> | Fault => {
   if (isAbsent(value)) return []
-  if (!Array.isArray(value)) return new Fault("")
+  if (!Array.isArray(value)) return new Fault([])
   const values: ReadonlyArray<unknown> = value
   const decoded: Array<A> = []
   for (let index = 0; index < values.length; index++) {
     const item = decode(values[index])
-    if (isFault(item)) return new Fault(`[${index}]${item.path}`)
+    if (isFault(item)) return new Fault([index, ...item.path])
     decoded.push(item)
   }
   return decoded
@@ -223,19 +226,19 @@ const decodeBundleRows = arrayOf(decodeBundleRow)
 
 const decodeBundle = (value: unknown): Bundle | Fault => {
   const members = isAbsent(value) ? {} : value
-  if (!isMembers(members)) return new Fault("")
-  const bundleSeq = integer(members, "bundle_seq")
-  const sourceId = text(members, "source_id")
-  const sourceBundleId = integer(members, "source_bundle_id")
-  const rowCount = integer(members, "row_count")
-  const bundleHash = text(members, "bundle_hash")
+  if (!isMembers(members)) return new Fault([])
+  const bundleSeq = member(members, "bundle_seq", asInteger)
+  const sourceId = member(members, "source_id", asText)
+  const sourceBundleId = member(members, "source_bundle_id", asInteger)
+  const rowCount = member(members, "row_count", asInteger)
+  const bundleHash = member(members, "bundle_hash", asText)
   const rows = decodeBundleRows(members["rows"])
   if (isFault(bundleSeq)) return bundleSeq
   if (isFault(sourceId)) return sourceId
   if (isFault(sourceBundleId)) return sourceBundleId
   if (isFault(rowCount)) return rowCount
   if (isFault(bundleHash)) return bundleHash
-  if (isFault(rows)) return new Fault(`.rows${rows.path}`)
+  if (isFault(rows)) return new Fault(["rows", ...rows.path])
   return {
     bundle_seq: bundleSeq,
     source_id: sourceId,
@@ -251,32 +254,92 @@ const fromDecoder = <A>(identifier: string, decode: (value: unknown) => A | Faul
   Schema.declare<A, unknown, []>([], {
     decode: () => (input, _options, ast) => {
       const decoded = decode(input)
-      return isFault(decoded)
-        ? ParseResult.fail(new ParseResult.Type(ast, undefined, `${identifier}${decoded.path} has not its type`))
-        : ParseResult.succeed(decoded)
+      if (!isFault(decoded)) return ParseResult.succeed(decoded)
+      const issue = new ParseResult.Type(ast, undefined, `not of the type ${identifier}`)
+      const [first, ...rest] = decoded.path
+      return ParseResult.fail(first === undefined ? issue : new ParseResult.Pointer([first, ...rest], undefined, issue))
     },
     encode: () => (input) => ParseResult.succeed(input)
   }, { identifier })
 
-/** @internal */
+const fromMember = <A>(identifier: string, as: (value: unknown) => A | undefined) =>
+  fromDecoder(identifier, (value) => as(value) ?? new Fault([]))
+
+/**
+ * {@link BundleRow} as a schema.
+ *
+ * @internal
+ */
 export const BundleRowSchema = fromDecoder("BundleRow", decodeBundleRow)
-/** @internal */
+/**
+ * The rows of a bundle or of a page of it.
+ *
+ * @internal
+ */
 export const BundleRowsSchema = fromDecoder("rows", decodeBundleRows)
-/** @internal */
+/**
+ * {@link Bundle} as a schema.
+ *
+ * @internal
+ */
 export const BundleSchema = fromDecoder("Bundle", decodeBundle)
-/** @internal */
+/**
+ * The bundles of a pull page.
+ *
+ * @internal
+ */
 export const BundlesSchema = fromDecoder("bundles", arrayOf(decodeBundle))
-/** @internal */
+/**
+ * {@link SnapshotRow} as a schema.
+ *
+ * @internal
+ */
 export const SnapshotRowSchema = fromDecoder("SnapshotRow", decodeSnapshotRow)
-/** @internal */
+/**
+ * The rows of a snapshot chunk.
+ *
+ * @internal
+ */
 export const SnapshotRowsSchema = fromDecoder("rows", arrayOf(decodeSnapshotRow))
-/** @internal */
+/**
+ * {@link PushRequestRow} as a schema.
+ *
+ * @internal
+ */
 export const PushRequestRowSchema = fromDecoder("PushRequestRow", decodePushRequestRow)
-/** @internal */
+/**
+ * The rows of an uploaded chunk.
+ *
+ * @internal
+ */
 export const PushRequestRowsSchema = fromDecoder("rows", arrayOf(decodePushRequestRow))
-/** @internal */
-export const WireKeySchema = fromDecoder("key", (value) => key({ key: value }))
-/** @internal */
-export const Integer = fromDecoder("integer", (value) => integer({ value }, "value"))
-/** @internal */
-export const Integer64 = fromDecoder("integer", (value) => integer64({ value }, "value"))
+/**
+ * {@link WireKey} as a schema.
+ *
+ * @internal
+ */
+export const WireKeySchema = fromMember("key", asKey)
+/**
+ * A text.
+ *
+ * @internal
+ */
+export const Text = fromMember("text", asText)
+/**
+ * A boolean.
+ *
+ * @internal
+ */
+export const Flag = fromMember("boolean", asFlag)
+/**
+ * An integer within ±(2^53−1): every number an answer may carry outside of payloads.
+ *
+ * @internal
+ */
+export const Integer = fromMember("integer", asInteger)
+/**
+ * Any integer of the signed 64-bit range, as requests may carry it; rounded to a double beyond 2^53.
+ *
+ * @internal
+ */
+export const Integer64 = fromMember("integer", asInteger64)

@@ -114,7 +114,8 @@ const tables: Readonly<Record<string, string>> = {
     newest_bundle_seq ${integer},
     newest_bundle_hash ${text},
     rows_of_user_id ${text},
-    configured_tables ${text}`
+    configured_tables ${text},
+    history_id ${text}`
 }
 
 const singletons = [
@@ -128,7 +129,8 @@ const singletons = [
 // Ours, and absent from the tables of older clients.
 const addedColumns: ReadonlyArray<readonly [table: string, column: string, definition: string]> = [
   ["_sync_source_state", "owner_user_id", text],
-  ["_sync_engine_state", "configured_tables", text]
+  ["_sync_engine_state", "configured_tables", text],
+  ["_sync_engine_state", "history_id", text]
 ]
 
 // The first keeps capture independent of the number of pending rows, the second the look-up of frozen keys.

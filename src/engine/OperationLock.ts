@@ -1,0 +1,74 @@
+/**
+ * One operation at a time, in order of arrival (lifecycle.md §1.3). Effect's own semaphore lets late comers pass.
+ *
+ * @since 0.1.0
+ */
+import * as Deferred from "effect/Deferred"
+import * as Effect from "effect/Effect"
+import * as FiberId from "effect/FiberId"
+
+/**
+ * A lock. `acquire` waits for its turn and is interruptible while it waits; `tryAcquire` never waits.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface OperationLock {
+  /** Runs an effect when it is its turn. */
+  readonly withLock: <A, E, R>(self: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
+  /** Runs an effect now, or answers what else to do if the lock is held. */
+  readonly withLockOr: <E2, R2>(
+    busy: Effect.Effect<never, E2, R2>
+  ) => <A, E, R>(self: Effect.Effect<A, E, R>) => Effect.Effect<A, E | E2, R | R2>
+}
+
+/**
+ * A free lock.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const make: Effect.Effect<OperationLock> = Effect.sync(() => {
+  let held = false
+  const waiting: Array<Deferred.Deferred<void>> = []
+
+  const release = Effect.suspend(() => {
+    const next = waiting.shift()
+    if (next === undefined) {
+      held = false
+      return Effect.void
+    }
+    return Effect.asVoid(Deferred.succeed(next, undefined))
+  })
+
+  const acquire = Effect.suspend(() => {
+    if (!held) {
+      held = true
+      return Effect.void
+    }
+    const turn = Deferred.unsafeMake<void>(FiberId.none)
+    waiting.push(turn)
+    return Effect.onInterrupt(Deferred.await(turn), () =>
+      Effect.suspend(() => {
+        const place = waiting.indexOf(turn)
+        if (place === -1) return release
+        waiting.splice(place, 1)
+        return Effect.void
+      }))
+  })
+
+  return {
+    withLock: (self) =>
+      Effect.uninterruptibleMask((restore) =>
+        Effect.zipRight(restore(acquire), Effect.ensuring(restore(self), release))
+      ),
+    withLockOr: <E2, R2>(busy: Effect.Effect<never, E2, R2>) => <A, E, R>(self: Effect.Effect<A, E, R>) =>
+      Effect.uninterruptibleMask((restore) =>
+        Effect.suspend((): Effect.Effect<A, E | E2, R | R2> => {
+          if (held) return busy
+          held = true
+          return Effect.ensuring(restore(self), release)
+        })
+      )
+  }
+})

@@ -1,0 +1,445 @@
+/**
+ * Bringing a frozen upload to the server and its committed rows back into the stage: create → chunks → commit → fetch
+ * (push.md §4–7). Transient failures are repeated here, from the earliest request whose outcome is open
+ * (retry-and-loops.md §2).
+ *
+ * @since 0.1.0
+ */
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import type {
+  CredentialsMismatch,
+  InitializationLeaseLost,
+  LocalDataError,
+  ProtocolError,
+  RetryExhausted,
+  ScopeLost,
+  SourceRecoveryRequired,
+  SourceReplacementDiverged,
+  TransportError
+} from "../contract/SyncError.js"
+import { UploadRefused } from "../contract/SyncError.js"
+import { CurrentOperation, raise } from "../contract/SyncOperation.js"
+import * as AnswerRules from "../protocol/AnswerRules.js"
+import * as BundleHash from "../protocol/BundleHash.js"
+import type * as Wire from "../protocol/Wire.js"
+import { refusedRows } from "../protocol/WireError.js"
+import * as RetryPolicy from "../remote/RetryPolicy.js"
+import type { RequestFailure } from "../remote/SyncApi.js"
+import { Refusal, SyncApi, toTransportError } from "../remote/SyncApi.js"
+import type { OutboxHeader } from "../storage/ClientState.js"
+import * as ClientState from "../storage/ClientState.js"
+import type { CommittedBundle } from "../storage/CommittedStage.js"
+import * as CommittedStage from "../storage/CommittedStage.js"
+import * as Outbox from "../storage/Outbox.js"
+import { SyncDatabase } from "../storage/SyncDatabase.js"
+import { findStranger } from "../storage/WireRows.js"
+import type { DatabaseError } from "./Answers.js"
+import { accept, strange, violated } from "./Answers.js"
+import { isLost, verdictOf } from "./PushVerdict.js"
+import { enterSourceRecovery, loseLease, loseScope } from "./Recovery.js"
+import * as Session from "./Session.js"
+import { shrinking } from "./SnapshotDownload.js"
+import { pageSizes } from "./SyncConfig.js"
+
+/**
+ * How an upload ended. `Staged`: the committed rows are complete and verified in the stage; `proven` if the bundle is
+ * known to be this outbox's own.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type UploadOutcome =
+  | { readonly _tag: "Staged"; readonly bundle: CommittedBundle; readonly proven: boolean }
+  | { readonly _tag: "Conflict"; readonly details: ReadonlyArray<Wire.ConflictDetails> }
+  | { readonly _tag: "ReplayPruned" }
+  | { readonly _tag: "Thawed" }
+
+/**
+ * What to do with an upload that the server does not have: bring it there, or make it pending again.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Purpose = "upload" | "settle"
+
+/**
+ * What an upload may fail with.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export type UploadError =
+  | DatabaseError
+  | TransportError
+  | RetryExhausted
+  | ProtocolError
+  | CredentialsMismatch
+  | LocalDataError
+  | SourceRecoveryRequired
+  | SourceReplacementDiverged
+  | InitializationLeaseLost
+  | ScopeLost
+  | UploadRefused
+
+type Environment = SyncDatabase | SyncApi | Session.Session
+
+const bundleOf = (answer: Wire.CommitResponse): CommittedBundle => ({
+  bundleSeq: answer.bundle_seq,
+  sourceId: answer.source_id,
+  sourceBundleId: answer.source_bundle_id,
+  rowCount: answer.row_count,
+  bundleHash: answer.bundle_hash
+})
+
+type Phase =
+  | { readonly _tag: "Create" }
+  | { readonly _tag: "Fetch"; readonly bundle: CommittedBundle; readonly proven: boolean }
+
+type Created =
+  | { readonly _tag: "Staging"; readonly pushId: string }
+  | { readonly _tag: "AlreadyCommitted"; readonly bundle: CommittedBundle; readonly proven: boolean }
+
+const changeHeader = (change: (header: OutboxHeader) => OutboxHeader) =>
+  Effect.gen(function*() {
+    const { outbox } = yield* ClientState.read
+    yield* ClientState.setOutboxHeader(change(outbox))
+  })
+
+const backToPrepared = changeHeader((header) => ({
+  ...header,
+  state: "prepared",
+  remoteBundleHash: "",
+  remoteBundleSeq: 0
+}))
+
+const forgetInitialization = ClientState.setAttachment({ initializationId: "" })
+
+/** Opens a session or learns that the number is committed (push.md §4). */
+const create = Effect.fnUntraced(function*(
+  frozenRowCount: number,
+  initializationId: string
+): Effect.fn.Return<Created, RequestFailure | ProtocolError | DatabaseError, Environment> {
+  const db = yield* SyncDatabase
+  const api = yield* SyncApi
+  const caller = yield* Session.caller
+  const { outbox } = yield* db.read(ClientState.read)
+  const answer = yield* api.createPushSession(caller, {
+    sourceBundleId: outbox.sourceBundleId,
+    plannedRowCount: frozenRowCount,
+    initializationId
+  })
+  if (answer.status !== "already_committed") {
+    const { pushId } = yield* accept("push_session_create")(
+      AnswerRules.staging(answer, { plannedRowCount: frozenRowCount })
+    )
+    yield* Session.countPush("sessionsCreated")
+    // The server does not know this commit any more: the rows have to go up again.
+    if (outbox.state === "committed_remote") yield* db.transaction(backToPrepared)
+    return { _tag: "Staging", pushId }
+  }
+  const committed = yield* accept("push_session_create")(
+    AnswerRules.alreadyCommitted(answer, { sourceId: caller.sourceId, sourceBundleId: outbox.sourceBundleId })
+  )
+  const proven = outbox.state === "committed_remote" && outbox.remoteBundleSeq === committed.bundle_seq &&
+    outbox.remoteBundleHash === committed.bundle_hash
+  yield* db.transaction(Effect.gen(function*() {
+    yield* forgetInitialization
+    if (outbox.state === "committed_remote" && !proven) yield* backToPrepared
+  }))
+  yield* Session.remember({ initializationId: "" })
+  return { _tag: "AlreadyCommitted", bundle: bundleOf(committed), proven }
+})
+
+/** Uploads all chunks and commits (push.md §5). `reached` is told how far the upload has come. */
+const uploadAndCommit = Effect.fnUntraced(function*(
+  pushId: string,
+  frozenRowCount: number,
+  reached: (rows: number) => Effect.Effect<void>
+): Effect.fn.Return<CommittedBundle, RequestFailure | ProtocolError | DatabaseError, Environment> {
+  const db = yield* SyncDatabase
+  const api = yield* SyncApi
+  const caller = yield* Session.caller
+  const { config } = yield* Session.Session
+  const { limits } = yield* Session.memory
+  const operation = yield* CurrentOperation
+  const chunkRows = pageSizes(config, limits).uploadRows
+  for (let first = 0; first < frozenRowCount; first += chunkRows) {
+    const last = Math.min(first + chunkRows, frozenRowCount) - 1
+    const rows = yield* db.read(Outbox.chunk(first, last))
+    const answer = yield* api.uploadChunk(caller, pushId, first, rows)
+    const rowCount = last - first + 1
+    if (answer.push_id === pushId) yield* Session.countPush("chunksUploaded")
+    yield* accept("push_chunk_upload")(
+      AnswerRules.chunkAccepted(answer, { pushId, startRowOrdinal: first, rowCount })
+    )
+    yield* reached(last + 1)
+    yield* Session.report({ operation, phase: "upload", done: last + 1, total: frozenRowCount })
+  }
+  const { outbox } = yield* db.read(ClientState.read)
+  const answer = yield* api.commitPushSession(caller, pushId)
+  const committed = bundleOf(
+    yield* accept("push_session_commit")(
+      AnswerRules.committed(answer, { sourceId: caller.sourceId, sourceBundleId: outbox.sourceBundleId })
+    )
+  )
+  yield* db.transaction(Effect.gen(function*() {
+    yield* forgetInitialization
+    yield* changeHeader((header) => ({
+      ...header,
+      state: "committed_remote",
+      sourceId: committed.sourceId,
+      sourceBundleId: committed.sourceBundleId,
+      rowCount: committed.rowCount,
+      remoteBundleHash: committed.bundleHash,
+      remoteBundleSeq: committed.bundleSeq
+    }))
+  }))
+  yield* Session.remember({ initializationId: "" })
+  return committed
+})
+
+/** Fetches, checks and stages all committed rows (push.md §7). A page that fails is repeated alone. */
+const fetch = Effect.fnUntraced(function*(
+  bundle: CommittedBundle,
+  budget: RetryPolicy.Budget
+): Effect.fn.Return<
+  void,
+  RequestFailure | ProtocolError | LocalDataError | DatabaseError,
+  Environment
+> {
+  const db = yield* SyncDatabase
+  const api = yield* SyncApi
+  const caller = yield* Session.caller
+  const { config } = yield* Session.Session
+  const { limits } = yield* Session.memory
+  const operation = yield* CurrentOperation
+  const request = "committed_bundle_chunk_fetch"
+  const digest = BundleHash.bundleDigest()
+  const seen = new Set<string>()
+  yield* db.transaction(CommittedStage.clear)
+  let maxRows = pageSizes(config, limits).committedRows
+  let staged = 0
+  for (let more = true; more;) {
+    const afterRowOrdinal = staged === 0 ? undefined : staged - 1
+    const answer = yield* budget.retry(
+      shrinking(
+        maxRows,
+        (rows) => api.committedRows(caller, { bundleSeq: bundle.bundleSeq, afterRowOrdinal, maxRows: rows, request })
+      ),
+      { isTransient }
+    )
+    maxRows = answer.maxRows
+    yield* Session.countPush("committedBundleChunksRead")
+    const page = yield* accept(request)(
+      AnswerRules.committedRowsPage(answer.page.body, {
+        commit: {
+          bundle_seq: bundle.bundleSeq,
+          source_id: bundle.sourceId,
+          source_bundle_id: bundle.sourceBundleId,
+          row_count: bundle.rowCount,
+          bundle_hash: bundle.bundleHash
+        },
+        afterRowOrdinal,
+        seen
+      })
+    )
+    const stranger = findStranger(yield* db.tables, page.rows, { ignoreUnknown: false })
+    if (stranger !== undefined) return yield* strange(stranger)
+    yield* db.transaction(CommittedStage.stage(bundle.bundleSeq, staged, answer.page.text))
+    digest.add(page.rows)
+    staged += page.rows.length
+    more = page.has_more
+    yield* budget.progress
+    yield* Session.report({ operation, phase: "fetch", done: staged, total: bundle.rowCount })
+  }
+  const { hash } = digest.finish()
+  if (hash !== bundle.bundleHash) {
+    return yield* violated(request, { rule: "hash_mismatch", expected: bundle.bundleHash, actual: hash })
+  }
+})
+
+const isTransient = (failure: { readonly _tag: string }): boolean =>
+  RetryPolicy.isTransient(failure) || (failure instanceof Refusal && isLost(failure))
+
+/**
+ * The seed's commit may have succeeded although its answer was lost: asks the server who it takes this client for
+ * (push.md §10.2). Answers the initialization id to go on with, blank for none.
+ */
+const afterSeedAnswerLost = Effect.gen(function*() {
+  const db = yield* SyncDatabase
+  const api = yield* SyncApi
+  const caller = yield* Session.caller
+  const answer = yield* accept("connect_request")(AnswerRules.connected(yield* api.connect(caller, true)))
+  switch (answer.resolution) {
+    case "initialize_local": {
+      yield* db.transaction(ClientState.setAttachment({ initializationId: answer.initializationId }))
+      yield* Session.remember({ initializationId: answer.initializationId })
+      return { initializationId: answer.initializationId, initialized: false }
+    }
+    case "retry_later":
+      return yield* loseLease("superseded")
+    case "initialize_empty": {
+      yield* db.transaction(forgetInitialization)
+      yield* Session.remember({ initializationId: "" })
+      return { initializationId: "", initialized: false }
+    }
+    case "remote_authoritative":
+      return { initializationId: "", initialized: true }
+  }
+})
+
+const refuse = (refusal: Refusal) =>
+  Effect.gen(function*() {
+    const db = yield* SyncDatabase
+    yield* db.transaction(Outbox.thaw)
+    yield* Session.remember({ refusedRequestHash: "" })
+    return yield* raise((operation) =>
+      new UploadRefused({
+        operation,
+        request: refusal.request,
+        status: refusal.status,
+        serverCode: refusal.serverCode,
+        rows: refusal.body === undefined ? [] : refusedRows(refusal.body).map((row) => ({
+          schema: row.schema,
+          table: row.table,
+          key: JSON.stringify(row.key)
+        }))
+      })
+    )
+  })
+
+const conflictsOf = (refusal: Refusal) =>
+  refusal.body === undefined
+    ? Effect.succeed([])
+    : Effect.map(
+      accept(refusal.request)(AnswerRules.conflict(refusal.status, refusal.body)),
+      Option.getOrElse((): ReadonlyArray<Wire.ConflictDetails> => [])
+    )
+
+/** Runs an upload until its committed rows are staged, or until something else has to be done about it. */
+const attempt = Effect.fnUntraced(function*(
+  frozenRowCount: number,
+  seed: { readonly initializationId: string; readonly initialized: boolean },
+  purpose: Purpose
+): Effect.fn.Return<UploadOutcome, UploadError | Refusal, Environment> {
+  const db = yield* SyncDatabase
+  const api = yield* SyncApi
+  const { retryPolicy } = yield* Session.Session
+  const budget = yield* RetryPolicy.budget(retryPolicy, "push_pending")
+  let phase: Phase = { _tag: "Create" }
+  let furthest = 0
+  // Only what was never reached before is progress; otherwise a session lost at every second chunk would go on for ever.
+  const reached = (rows: number) =>
+    Effect.suspend(() => {
+      if (rows <= furthest) return Effect.void
+      furthest = rows
+      return budget.progress
+    })
+  const upload = Effect.gen(function*() {
+    if (phase._tag === "Fetch") return phase
+    const created = yield* create(frozenRowCount, seed.initializationId)
+    if (created._tag === "AlreadyCommitted") {
+      phase = { _tag: "Fetch", bundle: created.bundle, proven: created.proven }
+      return phase
+    }
+    const caller = yield* Session.caller
+    const discard = api.deletePushSession(caller, created.pushId)
+    if (seed.initialized) {
+      // Somebody else has filled the scope: this seed is not wanted any more.
+      yield* discard
+      yield* db.transaction(forgetInitialization)
+      return yield* loseLease("superseded")
+    }
+    if (purpose === "settle") {
+      yield* discard
+      yield* db.transaction(Outbox.thaw)
+      return undefined
+    }
+    const bundle = yield* Effect.onError(
+      uploadAndCommit(created.pushId, frozenRowCount, reached),
+      () => discard
+    )
+    phase = { _tag: "Fetch", bundle, proven: true }
+    return phase
+  })
+  const committed = yield* budget.retry(upload, { isTransient })
+  if (committed === undefined) return { _tag: "Thawed" }
+  const { bundle, proven } = committed
+  yield* budget.progress
+  yield* fetch(bundle, budget)
+  return { _tag: "Staged", bundle, proven }
+})
+
+/**
+ * Uploads the frozen rows, or finds out what became of an earlier upload, and stages the committed bundle. Refusals that
+ * need a durable transition make it and fail; conflicts and pruned history come back as outcomes. With the purpose
+ * `settle`, rows that the server does not have are thawed instead of uploaded (pull.md §5.4).
+ *
+ * @since 0.1.0
+ * @category flows
+ */
+export const run = Effect.fnUntraced(function*(
+  frozenRowCount: number,
+  purpose: Purpose
+): Effect.fn.Return<UploadOutcome, UploadError, Environment> {
+  const db = yield* SyncDatabase
+  const { attachment } = yield* db.read(ClientState.read)
+  const pendingInitialization = attachment.initializationId
+  let seed = { initializationId: pendingInitialization, initialized: false }
+
+  const interpret = Effect.fnUntraced(function*(
+    refusal: Refusal
+  ): Effect.fn.Return<UploadOutcome | "again", UploadError, Environment> {
+    const { outbox } = yield* db.read(ClientState.read)
+    const memory = yield* Session.memory
+    const verdict = verdictOf(refusal, {
+      outboxState: outbox.state,
+      initializationPending: pendingInitialization !== "",
+      initializationSent: seed.initializationId !== "",
+      refusedBefore: memory.refusedRequestHash !== "" && memory.refusedRequestHash === outbox.requestHash
+    })
+    const serverMessage = refusal.body?.message
+    switch (verdict._tag) {
+      case "Conflict":
+        return { _tag: "Conflict", details: yield* conflictsOf(refusal) }
+      case "ReplayPruned":
+        return { _tag: "ReplayPruned" }
+      case "Recover": {
+        if (seed.initialized) {
+          yield* db.transaction(forgetInitialization)
+          yield* Session.remember({ initializationId: "" })
+        }
+        return yield* enterSourceRecovery(verdict.reason, { preferred: verdict.preferred, serverMessage })
+      }
+      case "LeaseLost":
+        return yield* loseLease(verdict.reason)
+      case "ScopeLost":
+        return yield* loseScope(verdict.reason)
+      case "SeedAnswerLost": {
+        // A second time the server contradicts itself: nothing more to learn.
+        if (seed.initializationId !== pendingInitialization) return yield* toTransportError(refusal)
+        seed = yield* Effect.catchTag(afterSeedAnswerLost, "Refusal", toTransportError)
+        return "again"
+      }
+      case "Refused":
+        return yield* refuse(refusal)
+      case "MaybeRefused": {
+        yield* Session.remember({ refusedRequestHash: outbox.requestHash })
+        return yield* toTransportError(refusal)
+      }
+      case "Again":
+      case "Final":
+        return yield* toTransportError(refusal)
+    }
+  })
+
+  for (;;) {
+    const outcome = yield* Effect.catchTag(
+      attempt(frozenRowCount, seed, purpose),
+      "Refusal",
+      interpret
+    )
+    if (outcome !== "again") return outcome
+  }
+})

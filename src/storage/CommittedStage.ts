@@ -1,0 +1,425 @@
+/**
+ * The own committed bundle: staged page by page, then replayed over the tables in one transaction (push.md §7, §9, §14.3).
+ *
+ * @since 0.1.0
+ */
+import type { SqlError } from "@effect/sql/SqlError"
+import * as Effect from "effect/Effect"
+import type { LocalDataError } from "../contract/SyncError.js"
+import * as RowPayload from "../protocol/RowPayload.js"
+import * as ClientState from "./ClientState.js"
+import * as DirtyRows from "./DirtyRows.js"
+import * as Outbox from "./Outbox.js"
+import * as RowApply from "./RowApply.js"
+import { identifier, keyFromJson, localObject } from "./SqlText.js"
+import { SyncDatabase } from "./SyncDatabase.js"
+import type { SyncTable } from "./SyncTable.js"
+import { keyJsonOf } from "./WireRows.js"
+import { Breathe } from "./WorkTables.js"
+
+/**
+ * What the server says about a committed bundle.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface CommittedBundle {
+  readonly bundleSeq: number
+  readonly sourceId: string
+  readonly sourceBundleId: number
+  readonly rowCount: number
+  readonly bundleHash: string
+}
+
+/**
+ * Empties the stage.
+ *
+ * @since 0.1.0
+ * @category staging
+ */
+export const clear: Effect.Effect<void, SqlError, SyncDatabase> = Effect.flatMap(
+  SyncDatabase,
+  (db) => Effect.asVoid(db.all("DELETE FROM _sync_push_stage"))
+)
+
+/**
+ * Stages the rows of one page in one statement; `first` is the 0-based ordinal of its first row. The rows must have
+ * passed `WireRows.findUnknown`. Payload texts stay as received.
+ *
+ * @since 0.1.0
+ * @category staging
+ */
+export const stage = Effect.fnUntraced(function*(
+  bundleSeq: number,
+  first: number,
+  page: string
+): Effect.fn.Return<void, SqlError, SyncDatabase> {
+  const db = yield* SyncDatabase
+  const { tables } = yield* db.tables
+  yield* db.all(
+    `INSERT INTO _sync_push_stage (bundle_seq, row_ordinal, schema_name, table_name, key_json, op, row_version, payload)
+     SELECT ?, ? + r.key, r.value ->> 'schema', r.value ->> 'table',
+            ${keyJsonOf(tables, "r.value ->> 'table'", "r.value -> 'key'")},
+            r.value ->> 'op', r.value ->> 'row_version',
+            CASE WHEN r.value ->> 'op' <> 'DELETE' THEN r.value -> 'payload' END
+       FROM json_each(?, '$.rows') AS r`,
+    [bundleSeq, first, page]
+  )
+})
+
+/**
+ * Number of rows staged for a bundle.
+ *
+ * @since 0.1.0
+ * @category staging
+ */
+export const stagedCount = (bundleSeq: number): Effect.Effect<number, SqlError, SyncDatabase> =>
+  Effect.flatMap(SyncDatabase, (db) =>
+    Effect.map(
+      db.all<{ readonly n: number }>("SELECT count(*) AS n FROM _sync_push_stage WHERE bundle_seq = ?", [bundleSeq]),
+      ([row]) => row?.n ?? 0
+    ))
+
+/**
+ * What a replay did besides applying the bundle.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface ReplayOutcome {
+  /** Rows that are pending again. */
+  readonly requeued: number
+  /** Uploaded rows without effect in the own bundle. */
+  readonly discarded: number
+  /** The classification of push.md §8.1 put something back: another writer shares the source id. */
+  readonly foreign: boolean
+}
+
+const keyJoin = (table: SyncTable, key: string): string =>
+  `t.${identifier(table.key.declaredName)} = ${keyFromJson(table, key)}`
+
+/** The decision of push.md §9.2 for every uploaded row of a table, from the live row. */
+const decide = (table: SyncTable): string =>
+  `UPDATE temp._sync_incoming AS s SET (requeue, live, mode) = (
+  SELECT CASE WHEN x.op = 'DELETE' THEN CASE WHEN x.live IS NOT NULL THEN 'INSERT' END
+              WHEN x.live IS NULL THEN 'DELETE'
+              WHEN x.live <> x.local_payload THEN 'UPDATE' END,
+         x.live,
+         CASE WHEN x.op = 'DELETE' AND x.live IS NULL OR x.op <> 'DELETE' AND x.live = x.local_payload
+              THEN 'apply' ELSE 'record' END
+    FROM (SELECT o.op, o.local_payload,
+                 (SELECT ${localObject(table, "t")} FROM ${identifier(table.declaredName)} AS t
+                   WHERE ${keyJoin(table, "o.key_json")}) AS live
+            FROM _sync_outbox_rows AS o
+           WHERE o.schema_name = ? AND o.table_name = s.table_name AND o.key_json = s.key_json) AS x)
+ WHERE s.table_name = ? AND s.mode = 'uploaded'`
+
+const load = Effect.fnUntraced(function*(
+  bundle: CommittedBundle,
+  proven: boolean
+): Effect.fn.Return<void, SqlError, SyncDatabase> {
+  const db = yield* SyncDatabase
+  yield* db.all("DELETE FROM temp._sync_incoming")
+  yield* db.all(
+    `INSERT INTO temp._sync_incoming (ord, table_name, key_json, op, row_version, payload, mode)
+     SELECT p.row_ordinal, p.table_name, p.key_json, p.op, p.row_version, p.payload,
+            CASE WHEN ? = 0 AND EXISTS (SELECT 1 FROM _sync_row_state AS s WHERE s.schema_name = p.schema_name
+                                 AND s.table_name = p.table_name AND s.key_json = p.key_json
+                                 AND s.row_version >= p.row_version)
+                   THEN 'stale'
+                 WHEN EXISTS (SELECT 1 FROM _sync_outbox_rows AS o WHERE o.schema_name = p.schema_name
+                                 AND o.table_name = p.table_name AND o.key_json = p.key_json)
+                   THEN 'uploaded'
+                 WHEN EXISTS (SELECT 1 FROM _sync_dirty_rows AS d WHERE d.schema_name = p.schema_name
+                                 AND d.table_name = p.table_name AND d.key_json = p.key_json)
+                   THEN 'record'
+                 ELSE 'apply' END
+       FROM _sync_push_stage AS p WHERE p.bundle_seq = ?`,
+    [proven ? 1 : 0, bundle.bundleSeq]
+  )
+})
+
+interface Compared {
+  readonly row_ordinal: number
+  readonly table_name: string
+  readonly op: string
+  readonly base_row_version: number
+  readonly wire_payload: string | null
+  readonly staged_op: string | null
+  readonly staged_version: number | null
+  readonly staged_payload: string | null
+  readonly mode: string | null
+}
+
+type Verdict = "same" | "differs" | "as_frozen"
+
+const verdictOf = (table: SyncTable, row: Compared): Verdict => {
+  if (row.staged_op === null || row.staged_version === null) return "as_frozen"
+  // The intent was made on this very version or a later one: it is younger than the bundle.
+  if (row.base_row_version >= row.staged_version) return "as_frozen"
+  if ((row.op === "DELETE") !== (row.staged_op === "DELETE")) return "differs"
+  if (row.op === "DELETE") return "same"
+  return row.wire_payload !== null && row.staged_payload !== null &&
+      RowPayload.equivalentWire(table.columns, row.wire_payload, row.staged_payload)
+    ? "same"
+    : "differs"
+}
+
+interface Classified {
+  readonly differing: number
+  readonly asFrozen: number
+}
+
+/**
+ * Compares frozen and staged rows after an `already_committed` answer (push.md §8.1). Rows that differ, and rows that
+ * the bundle does not have or that are younger than it, are put back as pending.
+ */
+const classify: Effect.Effect<Classified, SqlError, SyncDatabase> = Effect.gen(function*() {
+  const db = yield* SyncDatabase
+  const { tables } = yield* db.tables
+  const byName = new Map(tables.map((table) => [table.name, table]))
+  const breathe = yield* Breathe
+  let classified: Classified = { differing: 0, asFrozen: 0 }
+  for (let after = -1;;) {
+    const rows = yield* db.all<Compared>(
+      `SELECT o.row_ordinal, o.table_name, o.op, o.base_row_version, o.wire_payload,
+              p.op AS staged_op, p.row_version AS staged_version, p.payload AS staged_payload, p.mode
+         FROM (SELECT * FROM _sync_outbox_rows WHERE row_ordinal > ? ORDER BY row_ordinal LIMIT ?) AS o
+         LEFT JOIN temp._sync_incoming AS p ON p.table_name = o.table_name AND p.key_json = o.key_json
+        ORDER BY o.row_ordinal`,
+      [after, db.applyRows]
+    )
+    const differing: Array<number> = []
+    const asFrozen: Array<number> = []
+    for (const row of rows) {
+      const table = byName.get(row.table_name)
+      const verdict = table === undefined ? "as_frozen" : verdictOf(table, row)
+      if (verdict === "differs") differing.push(row.row_ordinal)
+      else if (verdict === "as_frozen") asFrozen.push(row.row_ordinal)
+    }
+    classified = {
+      differing: classified.differing + differing.length,
+      asFrozen: classified.asFrozen + asFrozen.length
+    }
+    if (differing.length > 0) yield* requeueDiffering(differing)
+    if (asFrozen.length > 0) yield* requeueAsFrozen(asFrozen)
+    const last = rows.at(-1)
+    if (last === undefined || rows.length < db.applyRows) return classified
+    after = last.row_ordinal
+    yield* breathe
+  }
+})
+
+/** The bundle's row is recorded, the local intent goes on top of it (push.md §8.1). */
+const requeueDiffering = Effect.fnUntraced(function*(
+  ordinals: ReadonlyArray<number>
+): Effect.fn.Return<void, SqlError, SyncDatabase> {
+  const db = yield* SyncDatabase
+  const { tables } = yield* db.tables
+  const chosen = JSON.stringify(ordinals)
+  for (const table of tables) {
+    yield* db.all(
+      `UPDATE temp._sync_incoming AS s SET (requeue, live, mode) = (
+         SELECT CASE WHEN x.live IS NULL THEN 'DELETE' WHEN s.op = 'DELETE' THEN 'INSERT' ELSE 'UPDATE' END,
+                x.live, CASE s.mode WHEN 'stale' THEN 'stale' ELSE 'record' END
+           FROM (SELECT (SELECT ${localObject(table, "t")} FROM ${identifier(table.declaredName)} AS t
+                          WHERE ${keyJoin(table, "s.key_json")}) AS live) AS x)
+        WHERE s.table_name = ?
+          AND s.key_json IN (SELECT o.key_json FROM _sync_outbox_rows AS o
+                              WHERE o.table_name = ? AND o.row_ordinal IN (SELECT value FROM json_each(?)))`,
+      [table.name, table.name, chosen]
+    )
+  }
+})
+
+/** The intent is younger than the bundle, or the bundle does not know the row: it stays what it was (push.md §8.1). */
+const requeueAsFrozen = Effect.fnUntraced(function*(
+  ordinals: ReadonlyArray<number>
+): Effect.fn.Return<void, SqlError, SyncDatabase> {
+  const db = yield* SyncDatabase
+  const chosen = JSON.stringify(ordinals)
+  yield* db.all(
+    `INSERT INTO _sync_dirty_rows (schema_name, table_name, key_json, op, base_row_version, payload, dirty_ordinal)
+     SELECT o.schema_name, o.table_name, o.key_json, o.op, o.base_row_version, o.local_payload,
+            coalesce((SELECT max(dirty_ordinal) FROM _sync_dirty_rows), 0) + row_number() OVER (ORDER BY o.row_ordinal)
+       FROM _sync_outbox_rows AS o
+      WHERE o.row_ordinal IN (SELECT value FROM json_each(?))
+        AND NOT EXISTS (SELECT 1 FROM _sync_dirty_rows AS d WHERE d.schema_name = o.schema_name
+                           AND d.table_name = o.table_name AND d.key_json = o.key_json)`,
+    [chosen]
+  )
+  yield* db.all(
+    `UPDATE temp._sync_incoming AS s SET mode = 'stale', requeue = NULL
+      WHERE (s.table_name, s.key_json) IN (SELECT o.table_name, o.key_json FROM _sync_outbox_rows AS o
+                                            WHERE o.row_ordinal IN (SELECT value FROM json_each(?)))`,
+    [chosen]
+  )
+})
+
+/** Dirty rows after the bundle's effects (push.md §9.3): applied ones go, re-queued ones come, side effects rebase. */
+const settleDirtyRows = Effect.fnUntraced(function*(): Effect.fn.Return<number, SqlError, SyncDatabase> {
+  const db = yield* SyncDatabase
+  yield* db.all(
+    `DELETE FROM _sync_dirty_rows WHERE rowid IN (
+       SELECT d.rowid FROM temp._sync_incoming AS s
+         JOIN _sync_dirty_rows AS d
+           ON d.schema_name = ? AND d.table_name = s.table_name AND d.key_json = s.key_json
+        WHERE s.mode = 'apply')`,
+    [db.schema]
+  )
+  const requeued = yield* db.all<{ readonly n: number }>(
+    "SELECT count(*) AS n FROM temp._sync_incoming WHERE requeue IN ('INSERT', 'UPDATE', 'DELETE')"
+  )
+  yield* db.all(
+    `INSERT INTO _sync_dirty_rows (schema_name, table_name, key_json, op, base_row_version, payload, dirty_ordinal)
+     SELECT ?, s.table_name, s.key_json, s.requeue, s.row_version, s.live,
+            coalesce((SELECT max(dirty_ordinal) FROM _sync_dirty_rows), 0) + row_number() OVER (ORDER BY s.ord)
+       FROM temp._sync_incoming AS s WHERE s.requeue IN ('INSERT', 'UPDATE', 'DELETE')
+         ON CONFLICT (schema_name, table_name, key_json)
+         DO UPDATE SET op = excluded.op, base_row_version = excluded.base_row_version, payload = excluded.payload`,
+    [db.schema]
+  )
+  // A side effect of the server on a row that was edited here: the edit stays, on top of the server's version.
+  yield* db.all(
+    `UPDATE _sync_dirty_rows AS d
+        SET base_row_version = s.row_version,
+            op = CASE WHEN d.payload IS NULL THEN 'DELETE' WHEN s.op = 'DELETE' THEN 'INSERT' ELSE 'UPDATE' END
+       FROM temp._sync_incoming AS s
+      WHERE s.mode = 'record' AND s.requeue IS NULL
+        AND d.schema_name = ? AND d.table_name = s.table_name AND d.key_json = s.key_json`,
+    [db.schema]
+  )
+  yield* db.all(
+    `DELETE FROM _sync_dirty_rows WHERE rowid IN (
+       SELECT d.rowid FROM temp._sync_incoming AS s
+         JOIN _sync_dirty_rows AS d
+           ON d.schema_name = ? AND d.table_name = s.table_name AND d.key_json = s.key_json
+        WHERE s.mode = 'record' AND s.requeue IS NULL AND s.op = 'DELETE' AND d.payload IS NULL)`,
+    [db.schema]
+  )
+  return requeued[0]?.n ?? 0
+})
+
+interface Vanished {
+  readonly requeued: number
+  readonly discarded: number
+}
+
+/** Uploaded rows that a fresh commit left without effect: the server has no such row (push.md §9.3). */
+const settleVanished = Effect.fnUntraced(function*(): Effect.fn.Return<Vanished, SqlError, SyncDatabase> {
+  const db = yield* SyncDatabase
+  const { tables } = yield* db.tables
+  const vanished = yield* db.all<{ readonly table_name: string; readonly n: number }>(
+    `SELECT o.table_name, count(*) AS n FROM _sync_outbox_rows AS o
+      WHERE (o.table_name, o.key_json) NOT IN (SELECT table_name, key_json FROM temp._sync_incoming)
+      GROUP BY o.table_name`
+  )
+  let total = 0
+  let requeued = 0
+  for (const { n, table_name } of vanished) {
+    const table = tables.find((candidate) => candidate.name === table_name)
+    if (table === undefined) continue
+    const name = identifier(table.declaredName)
+    const rows = `SELECT o.row_ordinal, o.key_json, o.op, o.local_payload,
+                         (SELECT ${localObject(table, "t")} FROM ${name} AS t WHERE ${
+      keyJoin(table, "o.key_json")
+    }) AS live
+                    FROM _sync_outbox_rows AS o
+                   WHERE o.table_name = ?
+                     AND o.key_json NOT IN (SELECT key_json FROM temp._sync_incoming WHERE table_name = ?)`
+    const again = yield* db.all<{ readonly key_json: string }>(
+      `INSERT INTO _sync_dirty_rows (schema_name, table_name, key_json, op, base_row_version, payload, dirty_ordinal)
+       SELECT ?, ?, x.key_json, 'INSERT', 0, x.live,
+              coalesce((SELECT max(dirty_ordinal) FROM _sync_dirty_rows), 0) + row_number() OVER (ORDER BY x.row_ordinal)
+         FROM (${rows}) AS x WHERE x.live IS NOT NULL AND x.live IS NOT x.local_payload
+           ON CONFLICT (schema_name, table_name, key_json)
+           DO UPDATE SET op = excluded.op, base_row_version = 0, payload = excluded.payload
+       RETURNING key_json`,
+      [db.schema, table.name, table.name, table.name]
+    )
+    yield* db.all(
+      `DELETE FROM ${name} WHERE ${identifier(table.key.declaredName)} IN (
+         SELECT ${keyFromJson(table, "x.key_json")} FROM (${rows}) AS x WHERE x.live IS x.local_payload)`,
+      [table.name, table.name]
+    )
+    yield* db.all(
+      `DELETE FROM _sync_row_state
+        WHERE schema_name = ? AND table_name = ?
+          AND key_json IN (SELECT x.key_json FROM (${rows}) AS x) AND deleted = 0`,
+      [db.schema, table.name, table.name, table.name]
+    )
+    // A row that is gone here as well needs no word to a server that does not have it.
+    yield* db.all(
+      `DELETE FROM _sync_dirty_rows
+        WHERE schema_name = ? AND table_name = ? AND payload IS NULL
+          AND key_json IN (SELECT x.key_json FROM (${rows}) AS x WHERE x.live IS NULL)`,
+      [db.schema, table.name, table.name, table.name]
+    )
+    total += n
+    requeued += again.length
+  }
+  return { requeued, discarded: total - requeued }
+})
+
+/**
+ * Dirty rows whose live row was removed by a local foreign-key action of the rows just applied become deletes
+ * (push.md §9.3, swept rows).
+ */
+const settleSwept = Effect.fnUntraced(function*(): Effect.fn.Return<void, SqlError, SyncDatabase> {
+  const db = yield* SyncDatabase
+  const { tables } = yield* db.tables
+  for (const table of tables) {
+    yield* db.all(
+      `UPDATE _sync_dirty_rows AS d SET op = 'DELETE', payload = NULL
+        WHERE d.schema_name = ? AND d.table_name = ? AND d.payload IS NOT NULL
+          AND NOT EXISTS (SELECT 1 FROM ${identifier(table.declaredName)} AS t
+                           WHERE ${keyJoin(table, "d.key_json")})`,
+      [db.schema, table.name]
+    )
+  }
+})
+
+/**
+ * Replays the staged bundle over the tables, inside an authoritative transaction (push.md §9). `proven`: the bundle is
+ * known to be this outbox's own; otherwise frozen and committed rows are compared first (push.md §8). The caller has
+ * checked the stage's count and hash.
+ *
+ * @since 0.1.0
+ * @category replay
+ */
+export const replay = Effect.fnUntraced(function*(
+  bundle: CommittedBundle,
+  proven: boolean
+): Effect.fn.Return<ReplayOutcome, SqlError | LocalDataError | RowApply.RowRefused, SyncDatabase> {
+  const db = yield* SyncDatabase
+  const { tables } = yield* db.tables
+  yield* load(bundle, proven)
+  const uploaded = new Set(
+    (yield* db.all<{ readonly table_name: string }>(
+      "SELECT DISTINCT table_name FROM temp._sync_incoming WHERE mode = 'uploaded'"
+    )).map((row) => row.table_name)
+  )
+  for (const table of tables) {
+    if (uploaded.has(table.name)) yield* db.all(decide(table), [db.schema, table.name])
+  }
+  const classified = proven ? { differing: 0, asFrozen: 0 } : yield* classify
+  const vanished = proven ? yield* settleVanished() : { requeued: 0, discarded: 0 }
+  const offender = yield* RowApply.findMisshapen
+  if (offender !== undefined) return yield* RowApply.raiseOffender(offender)
+  yield* RowApply.applyIncoming
+  const requeued = yield* settleDirtyRows()
+  if (yield* DirtyRows.exists) yield* settleSwept()
+  const { attachment } = yield* ClientState.read
+  if (bundle.bundleSeq === attachment.checkpoint + 1) {
+    yield* ClientState.setAttachment({ checkpoint: bundle.bundleSeq })
+    yield* ClientState.setNewestBundle(bundle.bundleSeq, bundle.bundleHash)
+  }
+  yield* ClientState.raiseSourceCounter(bundle.sourceId, bundle.sourceBundleId + 1)
+  yield* Outbox.clear
+  yield* clear
+  return {
+    requeued: requeued + classified.asFrozen + vanished.requeued,
+    discarded: vanished.discarded,
+    foreign: classified.differing + classified.asFrozen > 0
+  }
+})

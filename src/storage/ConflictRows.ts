@@ -1,0 +1,224 @@
+/**
+ * Conflicting rows: what was frozen, what is wanted now, and the transaction that puts decisions into effect
+ * (conflicts.md §3, §5, §6).
+ *
+ * @since 0.1.0
+ */
+import type { SqlError } from "@effect/sql/SqlError"
+import * as Effect from "effect/Effect"
+import type { LocalDataError } from "../contract/SyncError.js"
+import * as Outbox from "./Outbox.js"
+import * as RowApply from "./RowApply.js"
+import { identifier, keyFromJson, literal, localObject } from "./SqlText.js"
+import { SyncDatabase } from "./SyncDatabase.js"
+import type { SyncTable } from "./SyncTable.js"
+
+/**
+ * The newest local intent of a frozen row (conflicts.md §6). `row` is the local payload, `undefined` for DELETE.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Intent {
+  readonly key: string
+  readonly op: "INSERT" | "UPDATE" | "DELETE"
+  readonly base: number
+  readonly row: string | undefined
+  /** Base of the frozen row, which the server's answer is about. */
+  readonly frozenBase: number
+}
+
+interface IntentRow {
+  readonly op: Intent["op"]
+  readonly base_row_version: number
+  readonly local_payload: string | null
+  readonly edited_base: number | null
+  readonly live: string | null
+  readonly deleted: number | null
+}
+
+/**
+ * Reads the newest intent of a frozen row; `undefined` if the key is not frozen. A newer edit of the row is the intent,
+ * its operation derived from the live row as at freeze.
+ *
+ * @since 0.1.0
+ * @category reading
+ */
+export const intent = Effect.fnUntraced(function*(
+  table: SyncTable,
+  key: string
+): Effect.fn.Return<Intent | undefined, SqlError, SyncDatabase> {
+  const db = yield* SyncDatabase
+  const name = identifier(table.declaredName)
+  const [row] = yield* db.all<IntentRow>(
+    `SELECT o.op, o.base_row_version, o.local_payload, d.base_row_version AS edited_base, s.deleted,
+            (SELECT ${localObject(table, "t")} FROM ${name} AS t
+              WHERE t.${identifier(table.key.declaredName)} = ${keyFromJson(table, "o.key_json")}) AS live
+       FROM _sync_outbox_rows AS o
+       LEFT JOIN _sync_dirty_rows AS d
+              ON d.schema_name = o.schema_name AND d.table_name = o.table_name AND d.key_json = o.key_json
+       LEFT JOIN _sync_row_state AS s
+              ON s.schema_name = o.schema_name AND s.table_name = o.table_name AND s.key_json = o.key_json
+      WHERE o.schema_name = ? AND o.table_name = ? AND o.key_json = ?`,
+    [db.schema, table.name, key]
+  )
+  if (row === undefined) return undefined
+  if (row.edited_base === null) {
+    return {
+      key,
+      op: row.op,
+      base: row.base_row_version,
+      row: row.local_payload ?? undefined,
+      frozenBase: row.base_row_version
+    }
+  }
+  return {
+    key,
+    op: row.live === null ? "DELETE" : row.deleted === 0 ? "UPDATE" : "INSERT",
+    base: row.edited_base,
+    row: row.live ?? undefined,
+    frozenBase: row.base_row_version
+  }
+})
+
+/**
+ * What becomes of one conflicting row. `payload` is a wire payload for the rows that are written.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Resolution {
+  readonly table: SyncTable
+  readonly key: string
+  readonly serverVersion: number
+  readonly row: "delete" | "leave" | "write"
+  readonly payload: string | undefined
+  readonly state: "live" | "deleted" | "removed"
+  readonly requeue: "INSERT" | "UPDATE" | "DELETE" | undefined
+}
+
+const incomingOf = (resolution: Resolution, ord: number): ReadonlyArray<string | number | null> => [
+  ord,
+  resolution.table.name,
+  resolution.key,
+  resolution.row === "delete" ? "DELETE" : "UPDATE",
+  resolution.serverVersion,
+  resolution.payload ?? null,
+  resolution.row === "leave" ? "record" : "apply"
+]
+
+const settleRowState = Effect.fnUntraced(function*(
+  resolutions: ReadonlyArray<Resolution>
+): Effect.fn.Return<void, SqlError, SyncDatabase> {
+  const db = yield* SyncDatabase
+  const keysOf = (state: Resolution["state"]) =>
+    JSON.stringify(
+      resolutions.filter((resolution) => resolution.state === state).map(({ key, table }) => [table.name, key])
+    )
+  for (const [state, deleted] of [["live", 0], ["deleted", 1]] as const) {
+    yield* db.all(
+      `UPDATE _sync_row_state SET deleted = ? WHERE schema_name = ? AND (table_name, key_json) IN (
+         SELECT e.value ->> 0, e.value ->> 1 FROM json_each(?) AS e)`,
+      [deleted, db.schema, keysOf(state)]
+    )
+  }
+  yield* db.all(
+    `DELETE FROM _sync_row_state WHERE schema_name = ? AND (table_name, key_json) IN (
+       SELECT e.value ->> 0, e.value ->> 1 FROM json_each(?) AS e)`,
+    [db.schema, keysOf("removed")]
+  )
+})
+
+const requeue = Effect.fnUntraced(function*(
+  resolutions: ReadonlyArray<Resolution>
+): Effect.fn.Return<void, SqlError, SyncDatabase> {
+  const db = yield* SyncDatabase
+  const { tables } = yield* db.tables
+  for (const table of tables) {
+    const again = resolutions.filter((resolution) =>
+      resolution.table.name === table.name && resolution.requeue !== undefined
+    )
+    if (again.length === 0) continue
+    yield* db.all(
+      `INSERT INTO _sync_dirty_rows (schema_name, table_name, key_json, op, base_row_version, payload, dirty_ordinal)
+       SELECT ?, ?, r.key, r.op, r.base,
+              CASE WHEN r.op <> 'DELETE' THEN (
+                SELECT ${localObject(table, "t")} FROM ${identifier(table.declaredName)} AS t
+                 WHERE t.${identifier(table.key.declaredName)} = ${keyFromJson(table, "r.key_json")}) END,
+              coalesce((SELECT max(dirty_ordinal) FROM _sync_dirty_rows), 0) + r.position
+         FROM (SELECT e.value ->> 0 AS key, e.value ->> 0 AS key_json, e.value ->> 1 AS op, e.value ->> 2 AS base,
+                      e.key + 1 AS position FROM json_each(?) AS e) AS r WHERE true
+           ON CONFLICT (schema_name, table_name, key_json)
+           DO UPDATE SET op = excluded.op, base_row_version = excluded.base_row_version, payload = excluded.payload`,
+      [
+        db.schema,
+        table.name,
+        JSON.stringify(
+          again.map(({ key, requeue: op, serverVersion, state }) => [key, op, state === "removed" ? 0 : serverVersion])
+        )
+      ]
+    )
+  }
+})
+
+/** A pending row that a decision would sweep away through a local foreign-key action (conflicts.md §5.1). */
+const findSwept = Effect.fnUntraced(function*(): Effect.fn.Return<
+  { readonly table: string; readonly key: string } | undefined,
+  SqlError,
+  SyncDatabase
+> {
+  const db = yield* SyncDatabase
+  const { tables } = yield* db.tables
+  const perTable = tables.map((table) =>
+    `SELECT ${literal(table.name)} AS "table", d.key_json AS key FROM _sync_dirty_rows AS d
+      WHERE d.table_name = ${literal(table.name)} AND d.payload IS NOT NULL
+        AND NOT EXISTS (SELECT 1 FROM ${identifier(table.declaredName)} AS t
+                         WHERE t.${identifier(table.key.declaredName)} = ${keyFromJson(table, "d.key_json")})`
+  )
+  const [row] = yield* db.all<{ readonly table: string; readonly key: string }>(
+    `${perTable.join(" UNION ALL ")} LIMIT 1`
+  )
+  return row
+})
+
+/**
+ * Puts decisions into effect inside an authoritative transaction: rows and row state by the truth table, all other frozen
+ * rows back to pending, what is to be retried re-queued, the outbox empty (conflicts.md §5). Fails with `RowRefused`
+ * if a constraint or a foreign-key action speaks against it, with a `LocalDataError` for a row of another shape.
+ *
+ * @since 0.1.0
+ * @category writing
+ */
+export const resolve = Effect.fnUntraced(function*(
+  resolutions: ReadonlyArray<Resolution>
+): Effect.fn.Return<void, SqlError | RowApply.RowRefused | LocalDataError, SyncDatabase> {
+  const db = yield* SyncDatabase
+  yield* db.all("DELETE FROM temp._sync_incoming")
+  yield* db.all(
+    `INSERT INTO temp._sync_incoming (ord, table_name, key_json, op, row_version, payload, mode)
+     SELECT e.value ->> 0, e.value ->> 1, e.value ->> 2, e.value ->> 3, e.value ->> 4, e.value ->> 5, e.value ->> 6
+       FROM json_each(?) AS e`,
+    [JSON.stringify(resolutions.map(incomingOf))]
+  )
+  const offender = yield* RowApply.findMisshapen
+  if (offender !== undefined) return yield* RowApply.raiseOffender(offender)
+  yield* RowApply.applyIncoming
+  yield* settleRowState(resolutions)
+  const keys = JSON.stringify(resolutions.map(({ key, table }) => [table.name, key]))
+  const ofKeys = "(table_name, key_json) IN (SELECT e.value ->> 0, e.value ->> 1 FROM json_each(?) AS e)"
+  yield* db.all(`DELETE FROM _sync_outbox_rows WHERE ${ofKeys}`, [keys])
+  yield* Outbox.thaw
+  const settled = JSON.stringify(
+    resolutions.filter((resolution) => resolution.requeue === undefined).map(({ key, table }) => [table.name, key])
+  )
+  yield* db.all(`DELETE FROM _sync_dirty_rows WHERE ${ofKeys}`, [settled])
+  yield* requeue(resolutions)
+  const swept = yield* findSwept()
+  if (swept !== undefined) {
+    return yield* new RowApply.RowRefused({
+      offender: { ord: 0, bundle: 0, code: "local_constraint", ...swept },
+      constraint: "foreign_key",
+      cause: undefined
+    })
+  }
+})

@@ -1,0 +1,244 @@
+/**
+ * Freezing: dirty rows become the outbox in one transaction (push.md §3, §14.1). The live row decides what is uploaded.
+ *
+ * @since 0.1.0
+ */
+import type { SqlError } from "@effect/sql/SqlError"
+import * as Data from "effect/Data"
+import * as Effect from "effect/Effect"
+import type { LocalDataCode } from "../contract/SyncError.js"
+import { LocalDataError } from "../contract/SyncError.js"
+import { raise } from "../contract/SyncOperation.js"
+import type { OutboxHeader } from "./ClientState.js"
+import * as ClientState from "./ClientState.js"
+import * as Outbox from "./Outbox.js"
+import { dashed, identifier, keyFromJson, keyJsonToWire, localObject, path as jsonPath } from "./SqlText.js"
+import { SyncDatabase } from "./SyncDatabase.js"
+import type { SyncColumn, SyncTable } from "./SyncTable.js"
+import { jsonArray } from "./TableSql.js"
+import { forEachSlice } from "./WorkTables.js"
+
+/**
+ * An integer beyond ±(2^53−1) is to be frozen and the server's features are not known yet (DESIGN D7).
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class FeaturesNeeded extends Data.TaggedError("FeaturesNeeded")<{}> {}
+
+const isUuid = (column: SyncColumn): boolean => column.class === "uuid-key" || column.class === "uuid-ref"
+
+const problemOf = (column: SyncColumn): ReadonlyArray<string> => {
+  const value = `t.${identifier(column.declaredName)}`
+  const when = (condition: string, code: LocalDataCode) => `WHEN ${condition} THEN '${code}:${column.name}'`
+  if (isUuid(column)) {
+    const code = column.class === "uuid-key" ? "invalid_blob_uuid_key" : "invalid_blob_uuid_reference"
+    return [when(`${value} IS NOT NULL AND length(CAST(${value} AS BLOB)) <> 16`, code)]
+  }
+  if (column.class === "blob") return []
+  return [
+    when(`typeof(${value}) = 'blob'`, "blob_in_plain_column"),
+    when(`typeof(${value}) = 'real' AND ${value} IN (9e999, -9e999)`, "real_not_finite"),
+    when(
+      `typeof(${value}) = 'integer' AND ${value} NOT BETWEEN -9007199254740991 AND 9007199254740991`,
+      "integer_out_of_range"
+    )
+  ]
+}
+
+const keyJoin = (table: SyncTable, key: string): string =>
+  `t.${identifier(table.key.declaredName)} = ${keyFromJson(table, key)}`
+
+const checkStatement = (table: SyncTable): string => {
+  const path = jsonPath(table.key.name)
+  const badBlobKey = table.keyKind === "uuid"
+    ? `WHEN coalesce(length(unhex(d.key_json ->> ${path})), 0) <> 16 THEN 'invalid_blob_uuid_key:${table.key.name}'`
+    : ""
+  return `SELECT d.key_json, d.dirty_ordinal,
+       CASE WHEN json_type(d.key_json, ${path}) IS NOT 'text' THEN 'key_not_text:${table.key.name}'
+            ${badBlobKey}
+            ${table.columns.flatMap(problemOf).join("\n            ")} END AS problem
+  FROM _sync_dirty_rows AS d
+  LEFT JOIN ${identifier(table.declaredName)} AS t ON ${keyJoin(table, "d.key_json")}
+ WHERE d.schema_name = ? AND d.table_name = ? AND problem IS NOT NULL
+   AND (? = 0 OR problem NOT LIKE 'integer_out_of_range:%')
+ ORDER BY d.dirty_ordinal LIMIT 1`
+}
+
+const intentStatement = (table: SyncTable): string =>
+  `INSERT INTO temp._sync_intent (table_name, key_json, op, base, ordinal)
+SELECT d.table_name, d.key_json,
+       CASE WHEN t.${identifier(table.key.declaredName)} IS NOT NULL
+              THEN CASE WHEN s.deleted = 0 THEN 'UPDATE' ELSE 'INSERT' END
+            WHEN s.deleted = 0 THEN 'DELETE' END,
+       d.base_row_version, d.dirty_ordinal
+  FROM _sync_dirty_rows AS d
+  LEFT JOIN ${identifier(table.declaredName)} AS t ON ${keyJoin(table, "d.key_json")}
+  LEFT JOIN _sync_row_state AS s
+         ON s.schema_name = d.schema_name AND s.table_name = d.table_name AND s.key_json = d.key_json
+ WHERE d.schema_name = ? AND d.table_name = ?`
+
+const outboxStatement = (table: SyncTable): string =>
+  `WITH frozen AS MATERIALIZED (
+  SELECT i.table_name, i.key_json, i.op, i.base, i.position,
+         CASE WHEN i.op <> 'DELETE' THEN ${localObject(table, "t")} END AS local
+    FROM temp._sync_intent AS i
+    LEFT JOIN ${identifier(table.declaredName)} AS t ON ${keyJoin(table, "i.key_json")}
+   WHERE i.table_name = ? AND i.position BETWEEN ? AND ?)
+INSERT INTO _sync_outbox_rows (source_bundle_id, row_ordinal, schema_name, table_name, key_json, wire_key_json,
+                               op, base_row_version, local_payload, wire_payload)
+SELECT ?, f.position, ?, f.table_name, f.key_json, ${keyJsonToWire(table, "f.key_json")}, f.op, f.base, f.local, f.local
+  FROM frozen AS f`
+
+const uuidOrNull = (hex: string): string => `CASE length(${hex}) WHEN 32 THEN ${dashed(hex)} ELSE ${hex} END`
+
+/** Sets the members of blob classes to their wire spelling; base64 comes from `_sync_patch` (payload-codec.md §4). */
+const wireStatement = (table: SyncTable): string | undefined => {
+  const blobs = table.columns.filter((column) => column.class === "blob")
+  const members = table.columns.filter((column) => column.class !== "plain")
+  if (members.length === 0) return undefined
+  const settings = members.map((column) => {
+    const local = `local_payload ->> ${jsonPath(column.name)}`
+    const patched = `(SELECT p.value ->> ${blobs.indexOf(column)} FROM temp._sync_patch AS p WHERE p.ord = row_ordinal)`
+    return { path: jsonPath(column.name), value: column.class === "blob" ? patched : uuidOrNull(`(${local})`) }
+  })
+  const wire = settings.reduce((json, { path, value }) => `json_set(${json}, ${path}, ${value})`, "local_payload")
+  return `UPDATE _sync_outbox_rows SET wire_payload = ${wire}
+ WHERE table_name = ? AND row_ordinal BETWEEN ? AND ? AND op <> 'DELETE'`
+}
+
+const hexStatement = (table: SyncTable): string | undefined => {
+  const blobs = table.columns.filter((column) => column.class === "blob")
+  return blobs.length === 0
+    ? undefined
+    : `SELECT row_ordinal AS ord,
+              ${jsonArray(blobs.map((column) => `local_payload ->> ${jsonPath(column.name)}`))} AS hex
+         FROM _sync_outbox_rows WHERE table_name = ? AND row_ordinal BETWEEN ? AND ? AND op <> 'DELETE'`
+}
+
+const toBase64 = (hex: string | null): string | null => hex === null ? null : Buffer.from(hex, "hex").toString("base64")
+
+/** Gives the frozen rows of a range their wire payload; tables without blobs have it already. */
+const encodeWire = Effect.fnUntraced(function*(
+  table: SyncTable,
+  first: number,
+  last: number
+): Effect.fn.Return<void, SqlError, SyncDatabase> {
+  const db = yield* SyncDatabase
+  const statement = wireStatement(table)
+  if (statement === undefined) return
+  const hex = hexStatement(table)
+  if (hex !== undefined) {
+    const rows = yield* db.all<{ readonly ord: number; readonly hex: string }>(hex, [table.name, first, last])
+    const patches = rows.map((row) => {
+      const values: ReadonlyArray<string | null> = JSON.parse(row.hex)
+      return [row.ord, ...values.map(toBase64)]
+    })
+    yield* db.all("DELETE FROM temp._sync_patch")
+    yield* db.all(
+      `INSERT INTO temp._sync_patch (ord, value)
+       SELECT e.value ->> 0, json_remove(e.value, '$[0]') FROM json_each(?) AS e`,
+      [JSON.stringify(patches)]
+    )
+  }
+  yield* db.all(statement, [table.name, first, last])
+})
+
+const checkRows = Effect.fnUntraced(function*(
+  table: SyncTable,
+  exactIntegers: boolean | undefined
+): Effect.fn.Return<void, SqlError | LocalDataError | FeaturesNeeded, SyncDatabase> {
+  const db = yield* SyncDatabase
+  const [offender] = yield* db.all<{ readonly key_json: string; readonly problem: string }>(
+    checkStatement(table),
+    [db.schema, table.name, exactIntegers === true ? 1 : 0]
+  )
+  if (offender === undefined) return
+  const [code = "", column = ""] = offender.problem.split(":")
+  if (code === "integer_out_of_range" && exactIntegers === undefined) return yield* new FeaturesNeeded()
+  return yield* raise((operation) =>
+    new LocalDataError({
+      operation,
+      code: code as LocalDataCode,
+      row: { schema: db.schema, table: table.name, key: offender.key_json },
+      column
+    })
+  )
+})
+
+interface Placed {
+  readonly frozen: number
+  readonly intents: number
+}
+
+/**
+ * Moves all dirty rows into the outbox, inside a transaction (push.md §3). No-ops (rows created and deleted before the
+ * server ever saw them) are dropped. Answers the new header, or `undefined` if nothing is left to upload.
+ *
+ * `exactIntegers` is what the server advertises, `undefined` if that is not known: then an integer beyond ±(2^53−1)
+ * fails with `FeaturesNeeded`. A row that cannot be encoded fails with a `LocalDataError` naming it.
+ *
+ * @since 0.1.0
+ * @category writing
+ */
+export const freeze = Effect.fnUntraced(function*(
+  exactIntegers: boolean | undefined
+): Effect.fn.Return<OutboxHeader | undefined, SqlError | LocalDataError | FeaturesNeeded, SyncDatabase> {
+  const db = yield* SyncDatabase
+  const { tables } = yield* db.tables
+  const { attachment, source } = yield* ClientState.read
+  const pending = new Set(
+    (yield* db.all<{ readonly table_name: string }>("SELECT DISTINCT table_name FROM _sync_dirty_rows"))
+      .map((row) => row.table_name)
+  )
+  const dirty = tables.filter((table) => pending.has(table.name))
+  if (dirty.length === 0) return undefined
+  yield* db.all("DELETE FROM temp._sync_intent")
+  for (const table of dirty) {
+    yield* checkRows(table, exactIntegers)
+    yield* db.all(intentStatement(table), [db.schema, table.name])
+  }
+  // Non-deletes before deletes, parents before children, for deletes the other way round (capture.md §7.2).
+  yield* db.all(
+    `UPDATE temp._sync_intent AS i SET position = n.position
+       FROM (SELECT i.table_name, i.key_json,
+                    row_number() OVER (ORDER BY i.op = 'DELETE',
+                                                CASE i.op WHEN 'DELETE' THEN -(o.value) ELSE o.value END,
+                                                i.ordinal, i.table_name, i.key_json) - 1 AS position
+               FROM temp._sync_intent AS i JOIN json_each(?) AS o ON o.key = i.table_name
+              WHERE i.op IS NOT NULL) AS n
+      WHERE n.table_name = i.table_name AND n.key_json = i.key_json`,
+    [JSON.stringify(Object.fromEntries(tables.map((table) => [table.name, table.order])))]
+  )
+  const [placed] = yield* db.all<Placed>("SELECT count(position) AS frozen, count(*) AS intents FROM temp._sync_intent")
+  const rowCount = placed?.frozen ?? 0
+  yield* db.all(
+    `DELETE FROM _sync_dirty_rows
+      WHERE schema_name = ? AND table_name IN (SELECT value FROM json_each(?))`,
+    [db.schema, JSON.stringify(dirty.map((table) => table.name))]
+  )
+  if (rowCount === 0) return undefined
+  const sourceBundleId = source.nextSourceBundleId
+  yield* forEachSlice(
+    { first: 0, last: rowCount - 1, size: db.applyRows },
+    (first, last) =>
+      Effect.forEach(dirty, (table) =>
+        Effect.zipRight(
+          db.all(outboxStatement(table), [table.name, first, last, sourceBundleId, db.schema]),
+          encodeWire(table, first, last)
+        ), { discard: true })
+  )
+  const header: OutboxHeader = {
+    state: "prepared",
+    sourceId: attachment.sourceId,
+    sourceBundleId,
+    requestHash: yield* Outbox.requestHash,
+    rowCount,
+    initializationId: attachment.initializationId,
+    remoteBundleHash: "",
+    remoteBundleSeq: 0
+  }
+  yield* ClientState.ensureSource(attachment.sourceId)
+  yield* ClientState.setOutboxHeader(header)
+  return header
+})

@@ -1,0 +1,190 @@
+/**
+ * The frozen upload: freeze, load, chunks and thaw (push.md §3, §5, §14; client-state.md §2.7, §2.8).
+ *
+ * @since 0.1.0
+ */
+import type { SqlError } from "@effect/sql/SqlError"
+import * as Effect from "effect/Effect"
+import * as BundleHash from "../protocol/BundleHash.js"
+import type { OutboxHeader } from "./ClientState.js"
+import * as ClientState from "./ClientState.js"
+import { SyncDatabase } from "./SyncDatabase.js"
+import { Breathe } from "./WorkTables.js"
+
+interface FrozenRow {
+  readonly row_ordinal: number
+  readonly schema_name: string
+  readonly table_name: string
+  readonly wire_key_json: string
+  readonly op: "INSERT" | "UPDATE" | "DELETE"
+  readonly base_row_version: number
+  readonly wire_payload: string | null
+}
+
+/**
+ * The canonical request hash of the frozen rows (hashing.md §4), read in pages of `applyRows`.
+ *
+ * @since 0.1.0
+ * @category reading
+ */
+export const requestHash: Effect.Effect<string, SqlError, SyncDatabase> = Effect.gen(function*() {
+  const db = yield* SyncDatabase
+  const breathe = yield* Breathe
+  const digest = BundleHash.requestDigest()
+  for (let after = -1;;) {
+    const rows = yield* db.all<FrozenRow>(
+      `SELECT row_ordinal, schema_name, table_name, wire_key_json, op, base_row_version, wire_payload
+         FROM _sync_outbox_rows WHERE row_ordinal > ? ORDER BY row_ordinal LIMIT ?`,
+      [after, db.applyRows]
+    )
+    digest.add(rows.map((row) => ({
+      schema: row.schema_name,
+      table: row.table_name,
+      key: JSON.parse(row.wire_key_json),
+      op: row.op,
+      base_row_version: row.base_row_version,
+      payload: row.wire_payload === null ? undefined : JSON.parse(row.wire_payload)
+    })))
+    const last = rows.at(-1)
+    if (last === undefined || rows.length < db.applyRows) return digest.finish().hash
+    after = last.row_ordinal
+    yield* breathe
+  }
+})
+
+/**
+ * The text of one chunk: a JSON array of upload rows, exactly as frozen. Ordinals are 0-based and both included
+ * (push.md §14.2).
+ *
+ * @since 0.1.0
+ * @category reading
+ */
+export const chunk = (first: number, last: number): Effect.Effect<string, SqlError, SyncDatabase> =>
+  Effect.flatMap(SyncDatabase, (db) =>
+    Effect.map(
+      db.all<{ readonly rows: string }>(
+        `SELECT json_group_array(
+                  CASE op WHEN 'DELETE'
+                    THEN json_object('schema', schema_name, 'table', table_name, 'key', json(wire_key_json), 'op', op,
+                                     'base_row_version', base_row_version)
+                    ELSE json_object('schema', schema_name, 'table', table_name, 'key', json(wire_key_json), 'op', op,
+                                     'base_row_version', base_row_version, 'payload', json(wire_payload)) END
+                  ORDER BY row_ordinal) AS rows
+           FROM _sync_outbox_rows WHERE row_ordinal BETWEEN ? AND ?`,
+        [first, last]
+      ),
+      ([row]) => row?.rows ?? "[]"
+    ))
+
+/**
+ * Puts the frozen rows back as dirty rows, in upload order, and empties the outbox. A newer dirty row of the same key
+ * stays as it is (conflicts.md §5).
+ *
+ * @since 0.1.0
+ * @category writing
+ */
+export const thaw: Effect.Effect<void, SqlError, SyncDatabase> = Effect.gen(function*() {
+  const db = yield* SyncDatabase
+  yield* db.all(
+    `INSERT INTO _sync_dirty_rows (schema_name, table_name, key_json, op, base_row_version, payload, dirty_ordinal)
+     SELECT o.schema_name, o.table_name, o.key_json, o.op, o.base_row_version, o.local_payload,
+            coalesce((SELECT max(dirty_ordinal) FROM _sync_dirty_rows), 0) + row_number() OVER (ORDER BY o.row_ordinal)
+       FROM _sync_outbox_rows AS o
+      WHERE NOT EXISTS (SELECT 1 FROM _sync_dirty_rows AS d WHERE d.schema_name = o.schema_name
+                           AND d.table_name = o.table_name AND d.key_json = o.key_json)`
+  )
+  yield* clear
+})
+
+/**
+ * Empties the outbox.
+ *
+ * @since 0.1.0
+ * @category writing
+ */
+export const clear: Effect.Effect<void, SqlError, SyncDatabase> = Effect.zipRight(
+  Effect.flatMap(SyncDatabase, (db) => db.all("DELETE FROM _sync_outbox_rows")),
+  ClientState.setOutboxHeader()
+)
+
+/**
+ * Gives up the number of a committed upload whose rows are not needed any more: the counter moves past it and the
+ * outbox is emptied (recovery.md §4).
+ *
+ * @since 0.1.0
+ * @category writing
+ */
+export const settleCommitted = (header: OutboxHeader): Effect.Effect<void, SqlError, SyncDatabase> =>
+  Effect.zipRight(ClientState.raiseSourceCounter(header.sourceId, header.sourceBundleId + 1), clear)
+
+/**
+ * Gives the frozen rows that are left to a new source, as its first upload; with none left the outbox is emptied
+ * (recovery.md §5.3).
+ *
+ * @since 0.1.0
+ * @category writing
+ */
+export const retarget = Effect.fnUntraced(function*(
+  header: OutboxHeader,
+  sourceId: string
+): Effect.fn.Return<void, SqlError, SyncDatabase> {
+  const db = yield* SyncDatabase
+  yield* db.all("UPDATE _sync_outbox_rows SET source_bundle_id = 1")
+  const [row] = yield* db.all<{ readonly n: number }>("SELECT count(*) AS n FROM _sync_outbox_rows")
+  const rowCount = row?.n ?? 0
+  if (rowCount === 0) return yield* clear
+  yield* ClientState.setOutboxHeader({
+    ...header,
+    state: "prepared",
+    sourceId,
+    sourceBundleId: 1,
+    requestHash: yield* requestHash,
+    rowCount,
+    remoteBundleHash: "",
+    remoteBundleSeq: 0
+  })
+})
+
+interface Shape {
+  readonly n: number
+  readonly first: number | null
+  readonly last: number | null
+  readonly keys: number
+  readonly misfits: number
+}
+
+/**
+ * Loads the header of a frozen upload inside a transaction and repairs what breaks the invariants 17–20: a `prepared`
+ * one is thawed, of a `committed_remote` one the number is given up and its bundle arrives by pull
+ * (client-state.md, quirk 4). Answers the header as it is afterwards.
+ *
+ * @since 0.1.0
+ * @category writing
+ */
+export const load: Effect.Effect<OutboxHeader, SqlError, SyncDatabase> = Effect.gen(function*() {
+  const db = yield* SyncDatabase
+  const { attachment, outbox, source } = yield* ClientState.read
+  const [shape] = yield* db.all<Shape>(
+    `SELECT count(*) AS n, min(row_ordinal) AS first, max(row_ordinal) AS last,
+            (SELECT count(*) FROM (SELECT DISTINCT schema_name, table_name, key_json FROM _sync_outbox_rows)) AS keys,
+            coalesce(sum(source_bundle_id <> ?
+                         OR (op = 'DELETE') <> (local_payload IS NULL)
+                         OR (op = 'DELETE') <> (wire_payload IS NULL)), 0) AS misfits
+       FROM _sync_outbox_rows`,
+    [outbox.sourceBundleId]
+  )
+  const n = shape?.n ?? 0
+  if (outbox.state === "none") {
+    if (n > 0) yield* thaw
+    return outbox.state === "none" && n === 0 ? outbox : (yield* ClientState.read).outbox
+  }
+  const sound = n > 0 && shape?.first === 0 && shape.last === n - 1 && shape.keys === n && shape.misfits === 0 &&
+    outbox.sourceId === attachment.sourceId
+  const settled = outbox.state === "committed_remote"
+    ? outbox.remoteBundleSeq > 0 && outbox.remoteBundleHash !== ""
+    : outbox.rowCount === n && outbox.sourceBundleId === source.nextSourceBundleId &&
+      outbox.requestHash === (yield* requestHash)
+  if (sound && settled) return outbox
+  yield* outbox.state === "committed_remote" ? settleCommitted(outbox) : thaw
+  return (yield* ClientState.read).outbox
+})

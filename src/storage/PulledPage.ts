@@ -1,0 +1,138 @@
+/**
+ * Pulled bundles: a page becomes rows of `temp._sync_page`, a group of whole bundles is applied in one authoritative
+ * transaction (pull.md §4, §10).
+ *
+ * @since 0.1.0
+ */
+import type { SqlError } from "@effect/sql/SqlError"
+import * as Data from "effect/Data"
+import * as Effect from "effect/Effect"
+import * as ClientState from "./ClientState.js"
+import * as RowApply from "./RowApply.js"
+import { identifier, keyFromJson, literal } from "./SqlText.js"
+import { SyncDatabase } from "./SyncDatabase.js"
+import { keyJsonOf } from "./WireRows.js"
+
+/**
+ * A local change stands in the way of a pulled group; the caller pushes first (pull.md §4.1 steps 4 and 7).
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class DirtyInTheWay extends Data.TaggedError("DirtyInTheWay")<{ readonly dirtyCount: number }> {}
+
+/**
+ * Moves the rows of a page's bundles (0-based indexes, both included) into `temp._sync_page`. Rows of tables that are
+ * not registered are left out.
+ *
+ * @since 0.1.0
+ * @category staging
+ */
+export const load = Effect.fnUntraced(function*(
+  page: string
+): Effect.fn.Return<void, SqlError, SyncDatabase> {
+  const db = yield* SyncDatabase
+  const { tables } = yield* db.tables
+  yield* db.all("DELETE FROM temp._sync_page")
+  const known = tables.map((table) => literal(table.name)).join(", ")
+  yield* db.all(
+    `INSERT INTO temp._sync_page (bundle, ord, table_name, key_json, op, row_version, payload)
+     SELECT b.key, r.key, r.value ->> 'table', ${keyJsonOf(tables, "r.value ->> 'table'", "r.value -> 'key'")},
+            r.value ->> 'op', r.value ->> 'row_version',
+            CASE WHEN r.value ->> 'op' <> 'DELETE' THEN r.value -> 'payload' END
+       FROM json_each(?, '$.bundles') AS b, json_each(b.value, '$.rows') AS r
+      WHERE r.value ->> 'table' IN (${known})`,
+    [page]
+  )
+})
+
+/**
+ * Bundles that are applied together; indexes are 0-based positions in the page, both included.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface BundleGroup {
+  readonly first: number
+  readonly last: number
+  readonly lastBundleSeq: number
+  /** Hash of the last bundle, blank if the server sent none. */
+  readonly lastBundleHash: string
+}
+
+const collect = (group: BundleGroup) =>
+  Effect.gen(function*() {
+    const db = yield* SyncDatabase
+    yield* db.all("DELETE FROM temp._sync_incoming")
+    yield* db.all(
+      `INSERT INTO temp._sync_incoming (ord, bundle, table_name, key_json, op, row_version, payload, mode)
+       SELECT row_number() OVER (ORDER BY n.bundle, n.ord), n.bundle, n.table_name, n.key_json, n.op, n.row_version,
+              n.payload,
+              CASE WHEN EXISTS (SELECT 1 FROM _sync_row_state AS s
+                                 WHERE s.schema_name = ? AND s.table_name = n.table_name AND s.key_json = n.key_json
+                                   AND s.row_version >= n.row_version)
+                   THEN 'stale' ELSE 'apply' END
+         FROM (SELECT p.*, row_number() OVER (PARTITION BY p.table_name, p.key_json ORDER BY p.bundle DESC) AS newest
+                 FROM temp._sync_page AS p WHERE p.bundle BETWEEN ? AND ?) AS n
+        WHERE n.newest = 1`,
+      [db.schema, group.first, group.last]
+    )
+  })
+
+const countDirtyInTheWay = Effect.gen(function*() {
+  const db = yield* SyncDatabase
+  const [row] = yield* db.all<{ readonly n: number }>(
+    `SELECT count(*) AS n FROM temp._sync_incoming AS i
+       JOIN _sync_dirty_rows AS d ON d.schema_name = ? AND d.table_name = i.table_name AND d.key_json = i.key_json
+      WHERE i.mode = 'apply'`,
+    [db.schema]
+  )
+  return row?.n ?? 0
+})
+
+const countSwept = Effect.gen(function*() {
+  const db = yield* SyncDatabase
+  const { tables } = yield* db.tables
+  if (tables.length === 0) return 0
+  const perTable = tables.map((table) =>
+    `SELECT count(*) AS n FROM _sync_dirty_rows AS d
+      WHERE d.table_name = ${literal(table.name)} AND d.payload IS NOT NULL
+        AND NOT EXISTS (SELECT 1 FROM ${identifier(table.declaredName)} AS t
+                         WHERE t.${identifier(table.key.declaredName)} = ${keyFromJson(table, "d.key_json")})`
+  )
+  const [row] = yield* db.all<{ readonly n: number }>(`SELECT sum(n) AS n FROM (${perTable.join(" UNION ALL ")})`)
+  return row?.n ?? 0
+})
+
+/**
+ * Applies a group, inside an authoritative transaction: newest version per key, stale ones skipped, checkpoint moved.
+ * Fails with `DirtyInTheWay`, with `RowRefused` or with a `MisshapenRow`; foreign keys are checked by the commit.
+ *
+ * @since 0.1.0
+ * @category applying
+ */
+export const apply = Effect.fnUntraced(function*(
+  group: BundleGroup
+): Effect.fn.Return<void, SqlError | RowApply.RowRefused | DirtyInTheWay | MisshapenRow, SyncDatabase> {
+  yield* collect(group)
+  const dirty = yield* countDirtyInTheWay
+  if (dirty > 0) return yield* new DirtyInTheWay({ dirtyCount: dirty })
+  const offender = yield* RowApply.findMisshapen
+  if (offender !== undefined) return yield* new MisshapenRow({ offender })
+  yield* RowApply.applyIncoming
+  const swept = yield* countSwept
+  if (swept > 0) return yield* new DirtyInTheWay({ dirtyCount: swept })
+  const { attachment } = yield* ClientState.read
+  if (group.lastBundleSeq > attachment.checkpoint) {
+    yield* ClientState.setAttachment({ checkpoint: group.lastBundleSeq })
+    yield* ClientState.setNewestBundle(group.lastBundleSeq, group.lastBundleHash)
+  }
+})
+
+/**
+ * A row of a group has a payload that the table cannot take.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class MisshapenRow extends Data.TaggedError("MisshapenRow")<{ readonly offender: RowApply.Offender }> {}

@@ -7,6 +7,7 @@ import type * as HttpServerRequest from "@effect/platform/HttpServerRequest"
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Data from "effect/Data"
+import * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
@@ -41,7 +42,7 @@ const verifying = (secret: Redacted.Redacted<string>) => {
     request: HttpServerRequest.HttpServerRequest
   ): Effect.fn.Return<string, Unauthenticated> {
     const token = yield* bearer(request)
-    const currentDate = new Date(yield* Clock.currentTimeMillis)
+    const currentDate = DateTime.toDateUtc(yield* DateTime.now)
     const verified = yield* Effect.tryPromise({
       try: () => jwtVerify(token, key, { algorithms: ["HS256", "HS384", "HS512"], currentDate }),
       catch: invalid
@@ -79,7 +80,7 @@ const issue = Effect.fnUntraced(function*(options: IssueOptions): Effect.fn.Retu
  * @since 0.1.0
  * @category services
  */
-export class Authentication extends Context.Tag("oversqlite/server/Authentication")<
+export class Authentication extends Context.Tag("oversqlite/Authentication")<
   Authentication,
   (request: HttpServerRequest.HttpServerRequest) => Effect.Effect<string, Unauthenticated>
 >() {

@@ -6,9 +6,10 @@
 import * as Effect from "effect/Effect"
 import { Limits } from "../protocol/Wire.js"
 import type { RefusedRow } from "../protocol/WireError.js"
+import type { Actor } from "./Actor.js"
 import { ownSession } from "./Push.js"
 import * as ScopeState from "./ScopeState.js"
-import type { Actor, Fault, ServerParts } from "./ServerParts.js"
+import type { Fault, ServerParts } from "./ServerParts.js"
 import { now } from "./ServerParts.js"
 import type { BundleHeader, PushSession, Scope } from "./ServerStorage.js"
 import * as SourceState from "./SourceState.js"
@@ -46,7 +47,7 @@ export const nextFloor = (latest: number, floor: number, window: number, batch: 
   Math.max(floor, Math.min(latest - window, floor + batch))
 
 /**
- * Applies a complete, admitted session and records the bundle: steps 8 to 14 of the commit, inside its transaction.
+ * Applies a complete, admitted session and records the bundle under a tuple: steps 8 to 14 of the commit, inside its transaction.
  *
  * @since 0.1.0
  * @category steps
@@ -55,6 +56,7 @@ export const conclude = ({ settings, store }: ServerParts) =>
   Effect.fnUntraced(function*(
     scope: Scope,
     session: PushSession,
+    tuple: { readonly sourceId: string; readonly sourceBundleId: number },
     at: number
   ): Effect.fn.Return<BundleHeader, SyncRefused | Fault> {
     const problems = yield* store.stagedProblems(session, maxNamed)
@@ -64,9 +66,9 @@ export const conclude = ({ settings, store }: ServerParts) =>
     if (kept.length > 0) return yield* dataRefused(kept)
     const violations = yield* store.violations(session, maxNamed)
     if (violations.length > 0) return yield* dataRefused(violations)
-    const bundle = yield* store.seal(session, bundleSeq, at)
+    const bundle = yield* store.seal(scope.id, { bundleSeq, ...tuple }, at)
     if (bundle === undefined) return yield* refused("push_commit_invalid", "the bundle has no effect")
-    yield* store.putSource(scope.id, session.sourceId, SourceState.committed(session.sourceBundleId))
+    yield* store.putSource(scope.id, tuple.sourceId, SourceState.committed(tuple.sourceBundleId))
     const floor = nextFloor(bundleSeq, scope.retainedFloor, settings.retainedBundles, settings.prunedBundlesPerCommit)
     if (floor > scope.retainedFloor) yield* store.prune(scope.id, floor)
     yield* store.dropPushSession(session)
@@ -120,7 +122,12 @@ export const commit = (parts: ServerParts) => {
         if (conflict !== undefined) {
           return yield* new SyncRefused({ code: "push_conflict", message: conflictMessage(conflict), conflicts })
         }
-        const bundle = yield* conclude(parts)(scope, session, at)
+        const bundle = yield* conclude(parts)(
+          scope,
+          session,
+          { sourceId: session.sourceId, sourceBundleId: session.sourceBundleId },
+          at
+        )
         if (lease !== undefined) {
           yield* store.putScopeState(actor.userId, { _tag: "Initialized", sourceId: session.sourceId, at })
         }

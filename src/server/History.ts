@@ -5,8 +5,9 @@
  */
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
+import type { Actor } from "./Actor.js"
 import * as ScopeState from "./ScopeState.js"
-import type { Actor, Fault, ServerParts } from "./ServerParts.js"
+import type { Fault, ServerParts } from "./ServerParts.js"
 import { now } from "./ServerParts.js"
 import type { BundleHeader, StoredBundleRow } from "./ServerStorage.js"
 import type { SyncRefused } from "./SyncRefused.js"

@@ -23,6 +23,6 @@ import { randomUUID } from "node:crypto"
  * @since 0.1.0
  * @category services
  */
-export class Identifiers extends Context.Reference<Identifiers>()("oversqlite/server/Identifiers", {
+export class Identifiers extends Context.Reference<Identifiers>()("oversqlite/Identifiers", {
   defaultValue: (): { readonly uuid: Effect.Effect<string> } => ({ uuid: Effect.sync(() => randomUUID()) })
 }) {}

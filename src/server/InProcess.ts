@@ -13,6 +13,7 @@ import * as HttpServerResponse from "@effect/platform/HttpServerResponse"
 import * as Chunk from "effect/Chunk"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
 import { Buffer } from "node:buffer"
 import type { Authentication } from "./Authentication.js"
@@ -21,18 +22,19 @@ import type { SyncServer } from "./SyncServer.js"
 
 const bodyOf = (
   request: HttpClientRequest.HttpClientRequest
-): Effect.Effect<Uint8Array | undefined, HttpClientError.RequestError> => {
+): Effect.Effect<Option.Option<Uint8Array>, HttpClientError.RequestError> => {
   const body = request.body
   switch (body._tag) {
     case "Empty":
-      return Effect.succeed(undefined)
+      return Effect.succeed(Option.none())
     case "Uint8Array":
-      return Effect.succeed(body.body)
+      return Effect.succeed(Option.some(body.body))
     case "Stream":
-      return Effect.mapBoth(Stream.runCollect(body.stream), {
-        onFailure: (cause) => new HttpClientError.RequestError({ request, reason: "Encode", cause }),
-        onSuccess: (chunks) => Buffer.concat(Chunk.toReadonlyArray(chunks))
-      })
+      return body.stream.pipe(
+        Stream.mapError((cause) => new HttpClientError.RequestError({ request, reason: "Encode", cause })),
+        Stream.runCollect,
+        Effect.map((chunks) => Option.some(Buffer.concat(Chunk.toReadonlyArray(chunks))))
+      )
     case "Raw":
     case "FormData":
       return Effect.fail(
@@ -77,7 +79,7 @@ export const make = <R>(httpApp: HttpApp.Default<never, R>): Effect.Effect<HttpC
             new Request(url, {
               method: request.method,
               headers: request.headers,
-              ...(body === undefined ? {} : { body })
+              ...(Option.isNone(body) ? {} : { body: body.value })
             })
           )
           return httpApp.pipe(

@@ -5,8 +5,9 @@
  */
 import * as Effect from "effect/Effect"
 import type { PushChunkRequest, PushSessionRequest } from "../protocol/Wire.js"
+import type { Actor } from "./Actor.js"
 import * as ScopeState from "./ScopeState.js"
-import type { Actor, Fault, ServerParts } from "./ServerParts.js"
+import type { Fault, ServerParts } from "./ServerParts.js"
 import { now, sessionId } from "./ServerParts.js"
 import type { BundleHeader, PushSession, Scope } from "./ServerStorage.js"
 import * as SourceState from "./SourceState.js"
@@ -38,7 +39,8 @@ export const create = (parts: ServerParts) => {
     actor: Actor,
     request: PushSessionRequest
   ): Effect.fn.Return<CreateOutcome, SyncRefused | Fault> {
-    const { planned_row_count: plannedRows, source_bundle_id: sourceBundleId } = request
+    const { source_bundle_id: sourceBundleId } = request
+    const plannedRows = Math.min(request.planned_row_count, Number.MAX_SAFE_INTEGER)
     if (sourceBundleId <= 0) return yield* refused("push_session_invalid", "source_bundle_id must be > 0")
     if (plannedRows <= 0) return yield* refused("push_session_invalid", "planned_row_count must be > 0")
     const pushId = yield* uuid

@@ -45,6 +45,8 @@ export interface Initialized {
 }
 
 /**
+ * The state of a scope (server.md §4).
+ *
  * @since 0.1.0
  * @category models
  */

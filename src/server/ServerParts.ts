@@ -11,17 +11,6 @@ import type { ServerTables } from "./TableDeclaration.js"
 import type { Watchers } from "./Watchers.js"
 
 /**
- * Who is asking: the authenticated user, whose scope it is, and the source the device says it is (server.md §16.2).
- *
- * @since 0.1.0
- * @category models
- */
-export interface Actor {
-  readonly userId: string
-  readonly sourceId: string
-}
-
-/**
  * The parts of a running server.
  *
  * @since 0.1.0

@@ -6,7 +6,7 @@
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import { Limits } from "../protocol/Wire.js"
-import type { Actor } from "./ServerParts.js"
+import type { Actor } from "./Actor.js"
 
 /**
  * Options of a server. A number or duration that is not positive means its default.

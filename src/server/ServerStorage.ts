@@ -248,7 +248,11 @@ export interface ServerStore {
    * Writes the applied effects as the scope's next bundle, which becomes its latest, and returns it; `undefined`, and no
    * bundle, if nothing was affected.
    */
-  readonly seal: (session: PushSession, bundleSeq: number, now: number) => Step<BundleHeader | undefined>
+  readonly seal: (
+    scopeId: number,
+    bundle: Pick<BundleHeader, "bundleSeq" | "sourceId" | "sourceBundleId">,
+    now: number
+  ) => Step<BundleHeader | undefined>
 
   /** Moves the retained floor up to `floor` and deletes the bundles at or below it. */
   readonly prune: (scopeId: number, floor: number) => Step<void>
@@ -329,7 +333,7 @@ export interface ServerStore {
  * @since 0.1.0
  * @category services
  */
-export class ServerStorage extends Context.Tag("oversqlite/server/ServerStorage")<ServerStorage, {
+export class ServerStorage extends Context.Tag("oversqlite/ServerStorage")<ServerStorage, {
   /**
    * Opens the store for these tables, creating it where there is none. Fails with `InvalidTableDeclaration` if what it
    * holds does not fit: every table in the store must be declared, with the key it has there. Tables may be added.

@@ -114,20 +114,22 @@ export const write = (parts: ServerParts) => {
         ? yield* store.putScopeState(user, { _tag: "Initialized", sourceId: writer, at })
         : known
       const source = yield* store.source(scope.id, writer)
+      const tuple = { sourceId: writer, sourceBundleId: SourceState.nextBundleId(source) }
       yield* SourceState.admitLive(user, writer, source)
       const upload = yield* staged(parts, scope.id, addressed)
       if (upload.length === 0) return yield* refused("push_commit_invalid", "the write has no effect")
+      // Staged under a name of its own: what a device has staged for the same tuple must find its number taken.
       const session = yield* store.openPushSession({
         pushId,
         scopeId: scope.id,
-        sourceId: writer,
-        sourceBundleId: SourceState.nextBundleId(source),
+        sourceId: pushId,
+        sourceBundleId: 1,
         plannedRows: upload.length,
         initializationId: undefined,
         expiresAt: at + settings.pushSessionTtl
       })
       yield* store.stage(session, upload, session.expiresAt)
-      const bundle = yield* conclude(parts)(scope, session, at)
+      const bundle = yield* conclude(parts)(scope, session, tuple, at)
       return { ...bundle, initialized }
     }))
     return yield* announced(parts, user, transaction)

@@ -4,8 +4,9 @@
  * @since 0.1.0
  */
 import * as Effect from "effect/Effect"
+import type { Actor } from "./Actor.js"
 import * as ScopeState from "./ScopeState.js"
-import type { Actor, Fault, ServerParts } from "./ServerParts.js"
+import type { Fault, ServerParts } from "./ServerParts.js"
 import { latestOf, now, sessionId } from "./ServerParts.js"
 import type { SnapshotSession, StoredRow } from "./ServerStorage.js"
 import * as SourceState from "./SourceState.js"

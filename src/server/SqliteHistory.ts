@@ -8,7 +8,7 @@ import type { SqlError } from "@effect/sql/SqlError"
 import * as Effect from "effect/Effect"
 import type { Op } from "../protocol/Wire.js"
 import * as BundleText from "./BundleText.js"
-import type { BundleHeader, PushSession, ServerStore, StoredBundleRow } from "./ServerStorage.js"
+import type { BundleHeader, ServerStore, StoredBundleRow } from "./ServerStorage.js"
 import type { Catalog } from "./SqliteSchema.js"
 import { sliceRows } from "./SqliteSchema.js"
 import { breathe, steps } from "./SqliteStep.js"
@@ -65,9 +65,13 @@ export const make = (sql: SqlClient, catalog: Catalog): Steps => {
     Effect.map(rows, ([row]) => row === undefined ? undefined : headerOf(row))
 
   return {
-    seal: steps((session: PushSession, bundleSeq: number, now: number) =>
+    seal: steps((
+      scopeId: number,
+      bundle: Pick<BundleHeader, "bundleSeq" | "sourceId" | "sourceBundleId">,
+      now: number
+    ) =>
       Effect.gen(function*() {
-        const { scopeId, sourceBundleId, sourceId } = session
+        const { bundleSeq, sourceBundleId, sourceId } = bundle
         yield* sql`DELETE FROM temp.server_effect_order`
         yield* sql`INSERT INTO temp.server_effect_order (table_id, key, op)
           SELECT table_id, key, CASE WHEN first_op = 'INSERT' OR last_op = 'DELETE'

@@ -11,7 +11,12 @@ import type { ServerTable, ServerTables } from "./TableDeclaration.js"
 
 const layout = "oversqlite_server_1"
 
-/** Rows handled by one statement of a batch whose size is the client's. */
+/**
+ * Rows handled by one statement where the client decides how many there are.
+ *
+ * @since 0.1.0
+ * @category constants
+ */
 export const sliceRows = 4000
 
 const statements: ReadonlyArray<string> = [

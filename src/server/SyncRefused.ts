@@ -29,6 +29,8 @@ export const RowConflict = Schema.Struct({
 })
 
 /**
+ * A row of a push that another bundle has overtaken (wire.md §2.5).
+ *
  * @since 0.1.0
  * @category models
  */
@@ -42,7 +44,7 @@ export type RowConflict = typeof RowConflict.Type
  * @since 0.1.0
  * @category errors
  */
-export class SyncRefused extends Schema.TaggedError<SyncRefused>("oversqlite/server/SyncRefused")("SyncRefused", {
+export class SyncRefused extends Schema.TaggedError<SyncRefused>("oversqlite/SyncRefused")("SyncRefused", {
   code: Code,
   message: Schema.String,
   conflicts: Schema.optional(Schema.Array(RowConflict)),

@@ -10,6 +10,7 @@ import * as Option from "effect/Option"
 import * as Ref from "effect/Ref"
 import * as Stream from "effect/Stream"
 import type { Capabilities, HealthDocument, PushChunkRequest, PushSessionRequest } from "../protocol/Wire.js"
+import type { Actor } from "./Actor.js"
 import * as Documents from "./Capabilities.js"
 import { commit } from "./Commit.js"
 import { connect } from "./Connect.js"
@@ -18,7 +19,7 @@ import { Identifiers } from "./Identifiers.js"
 import * as Lifecycle from "./Lifecycle.js"
 import * as Push from "./Push.js"
 import type { ConnectOutcome } from "./ScopeState.js"
-import type { Actor, ServerParts } from "./ServerParts.js"
+import type { ServerParts } from "./ServerParts.js"
 import { make as makeSettings } from "./ServerSettings.js"
 import type { ServerOptions, ServerSettings } from "./ServerSettings.js"
 import type { BundleHeader, ServerStorageError, SnapshotSession, StoredRow } from "./ServerStorage.js"
@@ -54,7 +55,8 @@ type Operation<A> = Effect.Effect<A, ServerFailure>
  * @since 0.1.0
  * @category services
  */
-export class SyncServer extends Context.Tag("oversqlite/server/SyncServer")<SyncServer, {
+export class SyncServer extends Context.Tag("oversqlite/SyncServer")<SyncServer, {
+  /** The settings with every default filled in. */
   readonly settings: ServerSettings
 
   /** `GET /sync/capabilities` (wire.md §4.12). Answers while the server closes, too. */

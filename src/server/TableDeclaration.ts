@@ -27,6 +27,8 @@ export const ColumnKind = Schema.Literal(
 )
 
 /**
+ * How values of a column are checked, normalised and emitted (values.md §4).
+ *
  * @since 0.1.0
  * @category models
  */
@@ -47,6 +49,8 @@ export const ColumnDeclaration = Schema.Struct({
 })
 
 /**
+ * A column with its options.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -62,6 +66,8 @@ export type ColumnDeclaration = typeof ColumnDeclaration.Type
 export const DeleteAction = Schema.Literal("no action", "restrict", "cascade", "set null", "set default")
 
 /**
+ * What happens to the referring row when the row it refers to is deleted.
+ *
  * @since 0.1.0
  * @category models
  */

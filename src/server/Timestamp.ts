@@ -120,11 +120,6 @@ const offsetSeconds = (match: RegExpExecArray): number | undefined => {
  * ordinal dates, with or without time and offset (none means UTC), the basic form without separators, `BC`, `infinity`
  * and `-infinity`; microseconds, ties to even (values.md §6). Month names, zone names and `now` are not.
  *
- * @example
- * ```ts
- * timestamptz("2026-03-22T14:00:00.1200+02:00") // "2026-03-22T12:00:00.12+00:00"
- * ```
- *
  * @since 0.1.0
  * @category conversions
  */

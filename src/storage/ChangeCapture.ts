@@ -4,7 +4,7 @@
  *
  * @since 0.1.0
  */
-import * as SqlClient from "@effect/sql/SqlClient"
+import type * as SqlClient from "@effect/sql/SqlClient"
 import type { SqlError } from "@effect/sql/SqlError"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
@@ -23,6 +23,7 @@ import {
   now,
   rowProblem
 } from "./SqlText.js"
+import { execute } from "./Statement.js"
 import { catchSql } from "./StorageFailure.js"
 import type { SyncTable, SyncTables } from "./SyncTable.js"
 import type { CatalogueTrigger } from "./TableCatalogue.js"
@@ -185,9 +186,8 @@ export const planTriggers = (
 
 const dropAll = (names: ReadonlyArray<string>): Effect.Effect<void, SqlError, SqlClient.SqlClient> =>
   Effect.flatMap(
-    SqlClient.SqlClient,
-    (sql) =>
-      Effect.forEach(names, (name) => sql.unsafe(`DROP TRIGGER IF EXISTS main.${identifier(name)}`), { discard: true })
+    execute,
+    (run) => Effect.forEach(names, (name) => run(`DROP TRIGGER IF EXISTS main.${identifier(name)}`), { discard: true })
   )
 
 /**
@@ -202,18 +202,18 @@ export const installTriggers = (
   tables: ReadonlyArray<SyncTable>,
   stored: ReadonlyArray<CatalogueTrigger>
 ): Effect.Effect<boolean, SqlError, SqlClient.SqlClient> =>
-  Effect.flatMap(SqlClient.SqlClient, (sql) => {
+  Effect.flatMap(execute, (run) => {
     const { create, drop } = planTriggers(schema, tables, stored)
     return dropAll(drop).pipe(
-      Effect.zipRight(Effect.forEach(create, (trigger) => sql.unsafe(trigger.sql), { discard: true })),
+      Effect.zipRight(Effect.forEach(create, (trigger) => run(trigger.sql), { discard: true })),
       Effect.as(drop.length + create.length > 0)
     )
   })
 
 const storedTriggers: Effect.Effect<ReadonlyArray<CatalogueTrigger>, SqlError, SqlClient.SqlClient> = Effect.flatMap(
-  SqlClient.SqlClient,
-  (sql) =>
-    sql.withoutTransforms().unsafe<CatalogueTrigger>(
+  execute,
+  (run) =>
+    run<CatalogueTrigger>(
       `SELECT name, tbl_name AS "table", sql FROM main.sqlite_schema WHERE type = 'trigger'`
     )
 )
@@ -228,8 +228,8 @@ const suffixes = ["bi_guard", "bu_guard", "bd_guard", "ai", "au", "ad"]
  * @category triggers
  */
 export const dropEngineTriggers: Effect.Effect<void, SqlError, SqlClient.SqlClient> = Effect.gen(function*() {
-  const sql = (yield* SqlClient.SqlClient).withoutTransforms()
-  const registered = yield* sql.unsafe<{ readonly name: string }>("SELECT table_name AS name FROM _sync_managed_tables")
+  const run = yield* execute
+  const registered = yield* run<{ readonly name: string }>("SELECT table_name AS name FROM _sync_managed_tables")
   const ours = new Set(registered.flatMap(({ name }) => suffixes.map((suffix) => `trg_${name}_${suffix}`)))
   const stored = yield* storedTriggers
   yield* dropAll(
@@ -305,13 +305,13 @@ export const capturePreExisting = (
   options: { readonly skipKeysWithRowState?: boolean | undefined } = {}
 ): Effect.Effect<void, StorageError, SqlClient.SqlClient> =>
   catchSql(Effect.gen(function*() {
-    const sql = (yield* SqlClient.SqlClient).withoutTransforms()
-    const configured = yield* sql.unsafe<{ readonly name: string }>(
+    const run = yield* execute
+    const configured = yield* run<{ readonly name: string }>(
       "SELECT t.value AS name FROM _sync_engine_state AS e, json_each(nullif(e.configured_tables, '')) AS t ORDER BY t.key"
     )
     for (const { name } of configured) {
       const table = tables.find((one) => one.name === name)
-      if (table !== undefined) yield* sql.unsafe(preExisting(schema, table, options.skipKeysWithRowState === true))
+      if (table !== undefined) yield* run(preExisting(schema, table, options.skipKeysWithRowState === true))
     }
   }))
 
@@ -327,11 +327,10 @@ const Problem = Schema.parseJson(Schema.Tuple(LocalDataCode, Schema.String))
 export const checkPreExisting = (
   { schema, tables }: Installed
 ): Effect.Effect<void, LocalDataError | StorageError, SqlClient.SqlClient> =>
-  Effect.flatMap(SqlClient.SqlClient, (client) => {
-    const sql = client.withoutTransforms()
-    return Effect.forEach(tables, (table) =>
+  Effect.flatMap(execute, (run) =>
+    Effect.forEach(tables, (table) =>
       Effect.gen(function*() {
-        const [offender] = yield* catchSql(sql.unsafe<{ readonly key: string; readonly problem: string }>(
+        const [offender] = yield* catchSql(run<{ readonly key: string; readonly problem: string }>(
           `SELECT ${anyKeyJson(table, "t")} AS key, ${rowProblem(table, "t")} AS problem
              FROM ${identifier(table.declaredName)} AS t
             WHERE problem IS NOT NULL ORDER BY ${column("t", table.key)} LIMIT 1`
@@ -341,5 +340,4 @@ export const checkPreExisting = (
         return yield* raise((operation) =>
           new LocalDataError({ operation, code, row: { schema, table: table.name, key: offender.key }, column: name })
         )
-      }), { discard: true })
-  })
+      }), { discard: true }))

@@ -12,6 +12,7 @@ import type { StorageError } from "../contract/SyncError.js"
 import { ConfigurationError } from "../contract/SyncError.js"
 import { raise } from "../contract/SyncOperation.js"
 import { dropEngineTriggers, installTriggers, isEngineTrigger } from "./ChangeCapture.js"
+import { execute } from "./Statement.js"
 import { catchSql, storageCode } from "./StorageFailure.js"
 import * as SyncSchema from "./SyncSchema.js"
 import type { SyncTableConfig, SyncTables } from "./SyncTable.js"
@@ -66,13 +67,13 @@ const prepareConnection = (
   synchronous: InstallOptions["synchronous"]
 ): Effect.Effect<void, ConfigurationError | SqlError, SqlClient.SqlClient> =>
   Effect.gen(function*() {
-    const sql = (yield* SqlClient.SqlClient).withoutTransforms()
+    const run = yield* execute
     const failed = (setting: string, answer = "an error"): ConfigurationProblem => ({
       code: "pragma_failed",
       detail: `PRAGMA ${setting} was answered with ${answer}`
     })
     const pragma = (setting: string) =>
-      retryBusy(sql.unsafe<Record<string, unknown>>(`PRAGMA ${setting}`)).pipe(
+      retryBusy(run<Record<string, unknown>>(`PRAGMA ${setting}`)).pipe(
         blaming(failed(setting)),
         Effect.map(([row]) => row === undefined ? undefined : Object.values(row)[0])
       )
@@ -89,7 +90,7 @@ const prepareConnection = (
       code: "sqlite_unsupported",
       detail: "this SQLite lacks functions that sync needs"
     })(
-      sql.unsafe<Record<string, unknown>>(probe)
+      run<Record<string, unknown>>(probe)
     )
     const lacking = Object.entries(answer ?? {}).filter(([, value]) =>
       value !== 1
@@ -128,15 +129,15 @@ const scopedTables = [
 /** The configured schema must be the only one in the database (client-state.md §4). */
 const checkScope = (schema: string): Effect.Effect<void, ConfigurationError | SqlError, SqlClient.SqlClient> =>
   Effect.gen(function*() {
-    const sql = (yield* SqlClient.SqlClient).withoutTransforms()
+    const run = yield* execute
     // Two ranges on both sides of the schema: with an index on it the question costs nothing, however many rows there are.
     const other = scopedTables.map((table) =>
       `EXISTS (SELECT 1 FROM ${table} WHERE schema_name > '${schema}')
          OR EXISTS (SELECT 1 FROM ${table} WHERE schema_name > '' AND schema_name < '${schema}')`
     )
-    const [answer] = yield* sql.unsafe<{ readonly other: number }>(`SELECT ${other.join(" OR ")} AS other`)
+    const [answer] = yield* run<{ readonly other: number }>(`SELECT ${other.join(" OR ")} AS other`)
     if (answer?.other !== 1) return
-    const found = yield* sql.unsafe<{ readonly schema_name: string }>(
+    const found = yield* run<{ readonly schema_name: string }>(
       `${scopedTables.map((table) => `SELECT schema_name FROM ${table} WHERE trim(schema_name) <> ''`).join(" UNION ")}
         ORDER BY schema_name`
     )
@@ -161,7 +162,7 @@ const renderTriggers = (
   catalogue: Catalogue
 ): Effect.Effect<SyncTables, ConfigurationError | SqlError, SqlClient.SqlClient> =>
   Effect.gen(function*() {
-    const sql = (yield* SqlClient.SqlClient).withoutTransforms()
+    const run = yield* execute
     const changed = yield* blaming({
       code: "trigger_failed",
       detail: "the triggers of a managed table cannot be created"
@@ -169,7 +170,7 @@ const renderTriggers = (
       installTriggers(schema, tables, catalogue.triggers)
     )
     const version = changed
-      ? (yield* sql.unsafe<{ readonly schema_version: number }>("PRAGMA main.schema_version"))[0]?.schema_version
+      ? (yield* run<{ readonly schema_version: number }>("PRAGMA main.schema_version"))[0]?.schema_version
       : catalogue.schemaVersion
     return { schema, tables, schemaVersion: version ?? catalogue.schemaVersion }
   })
@@ -209,11 +210,12 @@ export const install = (
 ): Effect.Effect<SyncTables, ConfigurationError | StorageError, SqlClient.SqlClient> =>
   Effect.gen(function*() {
     const sql = yield* SqlClient.SqlClient
+    const run = yield* execute
     const schema = yield* validSchema(options.schema)
     yield* prepareConnection(options.synchronous)
     const { catalogue, installed } = yield* immediate(sql)(Effect.gen(function*() {
       yield* SyncSchema.create
-      yield* sql.unsafe("UPDATE _sync_apply_state SET apply_mode = 0 WHERE apply_mode <> 0")
+      yield* run("UPDATE _sync_apply_state SET apply_mode = 0 WHERE apply_mode <> 0")
       yield* checkScope(schema)
       const catalogue = yield* readCatalogue(options.tables.map(({ name }) => name))
       const tables = yield* inspected(options.tables, catalogue)
@@ -244,8 +246,8 @@ export const refreshIfChanged = (
   installed: SyncTables
 ): Effect.Effect<SyncTables, ConfigurationError | StorageError, SqlClient.SqlClient> =>
   Effect.gen(function*() {
-    const sql = (yield* SqlClient.SqlClient).withoutTransforms()
-    const [version] = yield* sql.unsafe<{ readonly schema_version: number }>("PRAGMA main.schema_version")
+    const run = yield* execute
+    const [version] = yield* run<{ readonly schema_version: number }>("PRAGMA main.schema_version")
     if (version?.schema_version === installed.schemaVersion) return installed
     const config = installed.tables.map(({ declaredName, key }) => ({ name: declaredName, key: key.declaredName }))
     const catalogue = yield* readCatalogue(config.map(({ name }) => name))

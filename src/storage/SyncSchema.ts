@@ -6,10 +6,11 @@
  *
  * @since 0.1.0
  */
-import * as SqlClient from "@effect/sql/SqlClient"
+import type * as SqlClient from "@effect/sql/SqlClient"
 import type { SqlError } from "@effect/sql/SqlError"
 import * as Effect from "effect/Effect"
 import { now } from "./SqlText.js"
+import { execute } from "./Statement.js"
 
 const singleton = "singleton_key INTEGER NOT NULL PRIMARY KEY CHECK (singleton_key = 1)"
 const text = "TEXT NOT NULL DEFAULT ''"
@@ -155,23 +156,23 @@ export const stateTables: ReadonlyArray<string> = Object.keys(tables)
  * @category schema
  */
 export const create: Effect.Effect<void, SqlError, SqlClient.SqlClient> = Effect.gen(function*() {
-  const sql = (yield* SqlClient.SqlClient).withoutTransforms()
+  const run = yield* execute
   for (const [name, definition] of Object.entries(tables)) {
-    yield* sql.unsafe(`CREATE TABLE IF NOT EXISTS ${name} (${definition}\n)`)
+    yield* run(`CREATE TABLE IF NOT EXISTS ${name} (${definition}\n)`)
   }
-  const present = yield* sql.unsafe<{ readonly table_name: string; readonly column_name: string }>(
+  const present = yield* run<{ readonly table_name: string; readonly column_name: string }>(
     `SELECT t.value AS table_name, c.name AS column_name
        FROM json_each(?) AS t, pragma_table_info(t.value, 'main') AS c`,
     [JSON.stringify(addedColumns.map(([table]) => table))]
   )
   for (const [table, column, definition] of addedColumns) {
     if (!present.some((one) => one.table_name === table && one.column_name === column)) {
-      yield* sql.unsafe(`ALTER TABLE ${table} ADD COLUMN ${column} ${definition}`)
+      yield* run(`ALTER TABLE ${table} ADD COLUMN ${column} ${definition}`)
     }
   }
-  for (const index of indexes) yield* sql.unsafe(index)
+  for (const index of indexes) yield* run(index)
   for (const table of singletons) {
-    yield* sql.unsafe(`INSERT INTO ${table} (singleton_key) VALUES (1) ON CONFLICT (singleton_key) DO NOTHING`)
+    yield* run(`INSERT INTO ${table} (singleton_key) VALUES (1) ON CONFLICT (singleton_key) DO NOTHING`)
   }
 })
 
@@ -182,8 +183,8 @@ export const create: Effect.Effect<void, SqlError, SqlClient.SqlClient> = Effect
  * @category schema
  */
 export const drop: Effect.Effect<void, SqlError, SqlClient.SqlClient> = Effect.flatMap(
-  SqlClient.SqlClient,
-  (sql) => Effect.forEach(stateTables, (name) => sql.unsafe(`DROP TABLE IF EXISTS main.${name}`), { discard: true })
+  execute,
+  (run) => Effect.forEach(stateTables, (name) => run(`DROP TABLE IF EXISTS main.${name}`), { discard: true })
 )
 
 // A key as SQLite's own JSON functions write it.
@@ -226,6 +227,6 @@ const canonicalising: ReadonlyArray<string> = [
  * @category schema
  */
 export const canonicaliseKeys: Effect.Effect<void, SqlError, SqlClient.SqlClient> = Effect.flatMap(
-  SqlClient.SqlClient,
-  (sql) => Effect.forEach(canonicalising, (statement) => sql.unsafe(statement), { discard: true })
+  execute,
+  (run) => Effect.forEach(canonicalising, (statement) => run(statement), { discard: true })
 )

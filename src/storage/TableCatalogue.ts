@@ -3,9 +3,10 @@
  *
  * @since 0.1.0
  */
-import * as SqlClient from "@effect/sql/SqlClient"
+import type * as SqlClient from "@effect/sql/SqlClient"
 import type { SqlError } from "@effect/sql/SqlError"
 import * as Effect from "effect/Effect"
+import { execute } from "./Statement.js"
 import { storageCode } from "./StorageFailure.js"
 
 /**
@@ -101,10 +102,10 @@ export const readCatalogue = (
   names: ReadonlyArray<string>
 ): Effect.Effect<Catalogue, SqlError, SqlClient.SqlClient> =>
   Effect.gen(function*() {
-    const sql = (yield* SqlClient.SqlClient).withoutTransforms()
+    const run = yield* execute
     const input = JSON.stringify(names.map((name) => name.trim().toLowerCase()))
     const describe = (text: string) =>
-      sql.unsafe<Omit<CatalogueColumn, "notNull"> & { readonly notNull: number }>(
+      run<Omit<CatalogueColumn, "notNull"> & { readonly notNull: number }>(
         `${wanted} SELECT w.name AS "table", c.name, c.type, c."notnull" AS "notNull", c.pk AS "primaryKey", c.hidden
            FROM wanted AS w, pragma_table_xinfo(w.name, 'main') AS c ORDER BY w.name, c.cid`,
         [text]
@@ -125,26 +126,26 @@ export const readCatalogue = (
           )),
         (found) => found.flat()
       ))
-    const tables = yield* sql.unsafe<{ readonly name: string; readonly strict: number; readonly wr: number }>(
+    const tables = yield* run<{ readonly name: string; readonly strict: number; readonly wr: number }>(
       `${wanted} SELECT l.name, l.strict, l.wr
          FROM wanted AS w JOIN pragma_table_list AS l ON l.schema = 'main' AND l.name = w.name COLLATE NOCASE`,
       [input]
     )
-    const foreignKeys = yield* sql.unsafe<CatalogueForeignKey>(
+    const foreignKeys = yield* run<CatalogueForeignKey>(
       `SELECT m.name AS child, f.id, f."from", f."table" AS parent, f."to"
          FROM main.sqlite_schema AS m, pragma_foreign_key_list(m.name, 'main') AS f
         WHERE m.type = 'table' ORDER BY m.name, f.id, f.seq`
     )
-    const uniques = yield* sql.unsafe<CatalogueUnique>(
+    const uniques = yield* run<CatalogueUnique>(
       `SELECT w.value AS "table", l.name AS "index", i.name AS "column"
          FROM json_each(?) AS w, pragma_index_list(w.value, 'main') AS l, pragma_index_info(l.name, 'main') AS i
         WHERE l."unique" AND l.origin <> 'pk' ORDER BY w.value, l.name, i.seqno`,
       [input]
     )
-    const triggers = yield* sql.unsafe<CatalogueTrigger>(
+    const triggers = yield* run<CatalogueTrigger>(
       `SELECT name, tbl_name AS "table", sql FROM main.sqlite_schema WHERE type = 'trigger' ORDER BY name`
     )
-    const [version] = yield* sql.unsafe<{ readonly schema_version: number }>("PRAGMA main.schema_version")
+    const [version] = yield* run<{ readonly schema_version: number }>("PRAGMA main.schema_version")
     return {
       tables: tables.map(({ name, strict, wr }) => ({ name, isStrict: strict === 1, isWithoutRowid: wr === 1 })),
       unreadable,

@@ -4,12 +4,13 @@
  *
  * @since 0.1.0
  */
-import * as SqlClient from "@effect/sql/SqlClient"
+import type * as SqlClient from "@effect/sql/SqlClient"
 import type { SqlError } from "@effect/sql/SqlError"
 import * as Effect from "effect/Effect"
 import type { StorageError } from "../contract/SyncError.js"
 import { capturePreExisting } from "./ChangeCapture.js"
 import { literal, now } from "./SqlText.js"
+import { execute } from "./Statement.js"
 import type { SyncTable } from "./SyncTable.js"
 import type { ConfigurationProblem } from "./TableInspector.js"
 
@@ -35,10 +36,10 @@ const findOrphans = (
   schema: string,
   tables: ReadonlyArray<SyncTable>
 ): Effect.Effect<ReadonlyArray<Orphans>, SqlError, SqlClient.SqlClient> =>
-  Effect.flatMap(SqlClient.SqlClient, (sql) => {
+  Effect.flatMap(execute, (run) => {
     const count = (pending: string) =>
       `(SELECT count(*) FROM ${pending} WHERE schema_name = ${literal(schema)} AND table_name = p.name)`
-    return sql.withoutTransforms().unsafe<Orphans>(
+    return run<Orphans>(
       `SELECT p.name, ${count("_sync_dirty_rows")} AS dirty, ${count("_sync_outbox_rows")} AS frozen
          FROM (${tablesIn("_sync_dirty_rows", schema)} UNION ${tablesIn("_sync_outbox_rows", schema)}) AS p
         WHERE p.name NOT IN (SELECT value FROM json_each(?)) ORDER BY p.name`,
@@ -64,11 +65,11 @@ const settleRemoved = (
   discardPendingOf: ReadonlyArray<string>
 ): Effect.Effect<ConfigurationProblem | undefined, SqlError, SqlClient.SqlClient> =>
   Effect.gen(function*() {
-    const sql = (yield* SqlClient.SqlClient).withoutTransforms()
+    const run = yield* execute
     const orphans = yield* findOrphans(schema, tables)
     if (orphans.length === 0) return undefined
     const discarded = new Set(discardPendingOf.map((name) => name.trim().toLowerCase()))
-    const [outbox] = yield* sql.unsafe<{ readonly state: string }>("SELECT state FROM _sync_outbox_bundle")
+    const [outbox] = yield* run<{ readonly state: string }>("SELECT state FROM _sync_outbox_bundle")
     const isCommitted = outbox?.state === "committed_remote"
     const [kept] = orphans.filter(({ frozen, name }) => !discarded.has(name) || (frozen > 0 && isCommitted))
     if (kept !== undefined) {
@@ -82,9 +83,9 @@ const settleRemoved = (
       }
     }
     if (orphans.some(({ frozen }) => frozen > 0)) {
-      for (const statement of thawing) yield* sql.unsafe(statement)
+      for (const statement of thawing) yield* run(statement)
     }
-    yield* sql.unsafe(
+    yield* run(
       `DELETE FROM _sync_dirty_rows WHERE schema_name = ? AND table_name IN (SELECT value FROM json_each(?))`,
       [schema, JSON.stringify(orphans.map(({ name }) => name))]
     )
@@ -122,10 +123,10 @@ const findChangedKey = (
   tables: ReadonlyArray<SyncTable>
 ): Effect.Effect<ConfigurationProblem | undefined, SqlError, SqlClient.SqlClient> =>
   Effect.gen(function*() {
-    const sql = (yield* SqlClient.SqlClient).withoutTransforms()
+    const run = yield* execute
     const sample = (from: string) =>
       `(SELECT key_json FROM ${from} WHERE schema_name = ${literal(schema)} AND table_name = t.value LIMIT 1)`
-    const stored = yield* sql.unsafe<
+    const stored = yield* run<
       {
         readonly name: string
         readonly known: string | null
@@ -193,8 +194,8 @@ export const adopt = (
   tables: ReadonlyArray<SyncTable>
 ): Effect.Effect<void, SqlError | StorageError, SqlClient.SqlClient> =>
   Effect.gen(function*() {
-    const sql = (yield* SqlClient.SqlClient).withoutTransforms()
-    const [state] = yield* sql.unsafe<Adopting>(
+    const run = yield* execute
+    const [state] = yield* run<Adopting>(
       `SELECT a.current_source_id AS source, a.binding_state AS binding, e.configured_tables AS configured,
               (SELECT json_group_array(table_name) FROM _sync_managed_tables WHERE schema_name = ?) AS registered
          FROM _sync_attachment_state AS a, _sync_engine_state AS e`,
@@ -202,9 +203,9 @@ export const adopt = (
     )
     const configured = names(tables)
     if (state?.configured !== configured) {
-      yield* sql.unsafe("UPDATE _sync_engine_state SET configured_tables = ?", [configured])
+      yield* run("UPDATE _sync_engine_state SET configured_tables = ?", [configured])
     }
-    yield* sql.unsafe(
+    yield* run(
       `INSERT INTO _sync_managed_tables (schema_name, table_name) SELECT ?, value FROM json_each(?) WHERE true
            ON CONFLICT (schema_name, table_name) DO NOTHING`,
       [schema, configured]
@@ -216,7 +217,7 @@ export const adopt = (
     if (added.length === 0) return
     const isAttached = state.binding === "attached"
     yield* capturePreExisting({ schema, tables: added }, { skipKeysWithRowState: isAttached })
-    yield* sql.unsafe(
+    yield* run(
       isAttached
         ? "UPDATE _sync_attachment_state SET rebuild_required = 1"
         : `UPDATE _sync_operation_state SET kind = 'none', target_user_id = '', reason = '', replacement_source_id = '',

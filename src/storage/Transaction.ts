@@ -16,6 +16,7 @@ import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
 import * as Scope from "effect/Scope"
+import { typed } from "./Statement.js"
 import { isBusy } from "./StorageFailure.js"
 
 /**
@@ -100,7 +101,8 @@ const burst = <A, E, R, E2, R2>(
   self: Effect.Effect<A, E, R>,
   onCommitFailure: ((error: SqlError) => Effect.Effect<unknown, E2, R2>) | undefined
 ): Effect.Effect<Exit.Exit<A, E | E2 | SqlError>, SqlError, R | R2> => {
-  const control = (text: string) => connection.execute(text, [], undefined)
+  // Not out of the driver's cache, which would also remember a failure.
+  const control = (text: string) => typed(Effect.suspend(() => connection.executeUnprepared(text, [], undefined)))
   const within = Effect.provideService(TransactionConnection, [connection, 0])
 
   const committed: Effect.Effect<A, E | E2 | SqlError, R | R2> = Effect.flatMap(

@@ -130,8 +130,11 @@ export const make = (sql: SqlClient, catalog: Catalog): Steps => {
         const last = rows[rows.length - 1]
         if (last === undefined) return
         const merged = rows.map((row) => [row.row_ordinal, merge(catalog.byId(row.table_id), row.payload, row.current)])
-        yield* sql`UPDATE server_push_row SET payload = e.value ->> 1 FROM json_each(${JSON.stringify(merged)}) AS e
-        WHERE push_pk = ${session.id} AND row_ordinal = e.value ->> 0`
+        // Materialised, so that each row is found by its key; otherwise the JSON is scanned once per row.
+        yield* sql`WITH merged(ordinal, payload) AS MATERIALIZED (
+          SELECT e.value ->> 0, e.value ->> 1 FROM json_each(${JSON.stringify(merged)}) AS e)
+        UPDATE server_push_row SET payload = merged.payload FROM merged
+        WHERE push_pk = ${session.id} AND row_ordinal = merged.ordinal`
         if (rows.length < sliceRows) return
         from = last.row_ordinal
         yield* breathe

@@ -243,15 +243,17 @@ export const dropEngineTriggers: Effect.Effect<void, SqlError, SqlClient.SqlClie
  * §10). Nothing happens if the table has none.
  *
  * @example
+ * ```ts
  * import { SqlClient } from "@effect/sql/SqlClient"
  * import * as Effect from "effect/Effect"
- * import { dropTriggers } from "./ChangeCapture.js"
+ * import { dropTriggers } from "./src/storage/ChangeCapture.js"
  *
  * export const migration = Effect.gen(function*() {
  *   const sql = yield* SqlClient
  *   yield* dropTriggers("users")
  *   yield* sql`ALTER TABLE users DROP COLUMN nickname`
  * })
+ * ```
  *
  * @since 0.1.0
  * @category migrations
@@ -336,7 +338,7 @@ export const checkPreExisting = (
             WHERE problem IS NOT NULL ORDER BY ${column("t", table.key)} LIMIT 1`
         ))
         if (offender === undefined) return
-        const [code, name] = Schema.decodeSync(Problem)(offender.problem)
+        const [code, name] = yield* Effect.orDie(Schema.decode(Problem)(offender.problem))
         return yield* raise((operation) =>
           new LocalDataError({ operation, code, row: { schema, table: table.name, key: offender.key }, column: name })
         )

@@ -197,11 +197,6 @@ const warnAboutHostTriggers = (tables: SyncTables["tables"], catalogue: Catalogu
  *
  * Warns once about triggers of the host on managed tables. (client-state.md §3 steps 3–11, §4; capture.md §2, §10)
  *
- * @example
- * import { install } from "./Installation.js"
- *
- * export const installed = install({ schema: "business", tables: [{ name: "users", key: "id" }] })
- *
  * @since 0.1.0
  * @category installation
  */

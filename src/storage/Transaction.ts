@@ -58,14 +58,6 @@ export const retryBusy = <A, R>(self: Effect.Effect<A, SqlError, R>): Effect.Eff
  * One `sql.transaction` span holds the `sql.execute` spans of the statements; BEGIN, COMMIT and ROLLBACK have none.
  * (DESIGN D13, D14; retry-and-loops.md §8; pull.md §10.3)
  *
- * @example
- * import { SqlClient } from "@effect/sql/SqlClient"
- * import * as Effect from "effect/Effect"
- * import { immediate } from "./Transaction.js"
- *
- * export const rename = Effect.flatMap(SqlClient, (sql) =>
- *   immediate(sql)(sql`UPDATE users SET name = ${"Ada"} WHERE id = ${"u1"}`))
- *
  * @since 0.1.0
  * @category transactions
  */

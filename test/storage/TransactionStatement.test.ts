@@ -55,9 +55,7 @@ describe("typed", () => {
   it.effect("makes a failure of what SQLite throws, and leaves other defects alone", () =>
     Effect.gen(function*() {
       const thrown = Object.assign(new Error("near x"), { code: "SQLITE_ERROR" })
-      const error = yield* Effect.flip(typed(Effect.sync(() => {
-        throw thrown
-      })))
+      const error = yield* Effect.flip(typed(Effect.die(thrown)))
       assert.instanceOf(error, SqlError)
       assert.strictEqual(error.cause, thrown)
       const defect = yield* Effect.exit(typed(Effect.dieMessage("a bug")))

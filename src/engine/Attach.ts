@@ -181,7 +181,7 @@ const compareTables = (tables: SyncTables, specs: ReadonlyArray<Wire.RegisteredT
 
 const learnCapabilities = Effect.fnUntraced(function*(
   caller: Caller
-): Effect.fn.Return<void, AttachError, Environment> {
+): Effect.fn.Return<Wire.Capabilities, AttachError, Environment> {
   const db = yield* SyncDatabase
   const api = yield* SyncApi
   const capabilities = yield* api.capabilities(caller, "connect_capabilities").pipe(
@@ -201,6 +201,7 @@ const learnCapabilities = Effect.fnUntraced(function*(
   }
   yield* compareTables(yield* db.tables, capabilities.registered_table_specs)
   yield* Session.remember({ features: Dialect.features(capabilities), limits: capabilities.bundle_limits })
+  return capabilities
 })
 
 const connect = Effect.fnUntraced(function*(
@@ -222,8 +223,9 @@ const bindingChanged = raise((operation) => new AttachLocalStateConflict({ opera
 /** The scope is this client's to fill, or empty (lifecycle.md §4.3). */
 const initialize = Effect.fnUntraced(function*(
   userId: string,
-  initializationId: string
+  server: { readonly initializationId: string; readonly historyId: string }
 ): Effect.fn.Return<void, DatabaseError | AttachLocalStateConflict, Environment> {
+  const { historyId, initializationId } = server
   const db = yield* SyncDatabase
   const { sourceId } = yield* Session.memory
   yield* db.transaction(Effect.gen(function*() {
@@ -240,7 +242,7 @@ const initialize = Effect.fnUntraced(function*(
       rebuildRequired: false
     })
     yield* ClientState.setNewestBundle(0, "")
-    yield* ClientState.setHistoryId("")
+    yield* ClientState.setHistoryId(historyId)
     yield* ClientState.setRowsOfUser("")
     yield* ClientState.setOperation({ kind: "none" })
   }))
@@ -310,7 +312,7 @@ const goOn = Effect.fnUntraced(function*(
   const discarded = yield* makeRoom(userId, plan)
   const { sourceId } = yield* Session.memory
   const caller: Caller = { sourceId, userId }
-  yield* learnCapabilities(caller)
+  const { history_id: historyId } = yield* learnCapabilities(caller)
   const hasLocalPendingRows = yield* db.read(DirtyRows.exists)
   const connected = yield* connect(caller, hasLocalPendingRows)
   switch (connected.resolution) {
@@ -321,7 +323,7 @@ const goOn = Effect.fnUntraced(function*(
     case "initialize_empty":
     case "initialize_local": {
       const seeded = connected.resolution === "initialize_local"
-      yield* initialize(userId, seeded ? connected.initializationId : "")
+      yield* initialize(userId, { initializationId: seeded ? connected.initializationId : "", historyId })
       return {
         status: "connected",
         outcome: seeded ? "seeded_from_local" : "started_empty",

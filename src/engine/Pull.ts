@@ -136,7 +136,7 @@ const requestPage = Effect.fnUntraced(function*(
 })
 
 /**
- * Whether the server still has the history that the checkpoint belongs to: by its history id if it has one, else by the
+ * Whether the server still has the history that the checkpoint belongs to: by its history id if both know it, else by the
  * hash of the bundle at the checkpoint (pull.md §2 step 5, DESIGN D18).
  */
 const checkHistory = Effect.fnUntraced(function*(
@@ -144,13 +144,16 @@ const checkHistory = Effect.fnUntraced(function*(
 ): Effect.fn.Return<void, PullError, Environment> {
   const db = yield* SyncDatabase
   const { attachment, historyId, newestBundle } = yield* db.read(ClientState.read)
-  if (verdict.historyId !== "") {
-    if (historyId === verdict.historyId) return
-    if (historyId !== "") return yield* enterSourceRecovery("source_sequence_out_of_order")
-    return yield* db.transaction(ClientState.setHistoryId(verdict.historyId))
+  if (verdict.historyId !== "" && historyId !== "") {
+    return verdict.historyId === historyId ? undefined : yield* enterSourceRecovery("source_sequence_out_of_order")
   }
   const known = newestBundle.seq > 0 && newestBundle.seq === attachment.checkpoint && newestBundle.hash !== ""
-  if ((yield* Session.memory).historyChecked || !known || verdict.bundles.length === 0) return
+  // An id that comes up for the first time says nothing about what was before it: it counts from a checked bundle on.
+  const remember = verdict.historyId === ""
+    ? Effect.void
+    : db.transaction(ClientState.setHistoryId(verdict.historyId))
+  if ((yield* Session.memory).historyChecked || !known) return yield* remember
+  if (verdict.bundles.length === 0) return
   const api = yield* SyncApi
   const caller = yield* Session.caller
   const same = yield* api.committedRows(caller, {
@@ -168,6 +171,7 @@ const checkHistory = Effect.fnUntraced(function*(
   )
   if (!same) return yield* enterSourceRecovery("source_sequence_out_of_order")
   yield* Session.remember({ historyChecked: true })
+  yield* remember
 })
 
 const applyGroup = (group: BundleGroup) =>

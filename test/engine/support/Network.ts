@@ -43,7 +43,7 @@ export interface Network {
   readonly fault: (route: Route, fault: Fault, times?: number) => Effect.Effect<void>
   /** Forgets all faults. */
   readonly heal: Effect.Effect<void>
-  /** Routes asked for since the last call. */
+  /** Routes asked for since the last call, but for the snapshot sessions that are deleted in the background. */
   readonly asked: Effect.Effect<ReadonlyArray<Route>>
 }
 
@@ -112,7 +112,7 @@ export const makeNetwork = (
       faults = []
     }),
     asked: Effect.sync(() => {
-      const since = requests.slice(seen).map(({ route }) => route)
+      const since = requests.slice(seen).map(({ route }) => route).filter((route) => route !== "snapshot delete")
       seen = requests.length
       return since
     })

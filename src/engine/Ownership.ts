@@ -9,6 +9,7 @@ import * as Effect from "effect/Effect"
 import type { StorageError } from "../contract/SyncError.js"
 import { DatabaseAlreadyOwned } from "../contract/SyncError.js"
 import { raise } from "../contract/SyncOperation.js"
+import { executeOn } from "../storage/Statement.js"
 import { catchSql } from "../storage/StorageFailure.js"
 
 /** The registry of this process: file paths, and handles of databases in memory. */
@@ -16,7 +17,7 @@ const owned = new Set<string | object>()
 
 const identityOf = (sql: SqlClient): Effect.Effect<string | object, SqlError> =>
   Effect.map(
-    sql.unsafe<{ readonly name: string; readonly file: string | null }>("PRAGMA database_list"),
+    executeOn(sql)<{ readonly name: string; readonly file: string | null }>("PRAGMA database_list"),
     (databases) => {
       // SQLite answers the absolute path with symbolic links resolved.
       const file = databases.find((database) => database.name === "main")?.file ?? ""

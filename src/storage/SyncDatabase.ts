@@ -13,6 +13,8 @@ import type { ConfigurationError, StorageError } from "../contract/SyncError.js"
 import { DatabaseTakenOver } from "../contract/SyncError.js"
 import { raise } from "../contract/SyncOperation.js"
 import { refreshIfChanged } from "./Installation.js"
+import type { Execute } from "./Statement.js"
+import { executeOn } from "./Statement.js"
 import { catchSql } from "./StorageFailure.js"
 import type { SyncTables } from "./SyncTable.js"
 import { immediate } from "./Transaction.js"
@@ -34,10 +36,7 @@ export class SyncDatabase extends Context.Tag("oversqlite/SyncDatabase")<SyncDat
   /** The host's client, for the parts of the installation that flows repeat. */
   readonly sql: SqlClient.SqlClient
   /** One statement, in the ambient transaction if there is one. */
-  readonly all: <A extends object>(
-    text: string,
-    parameters?: ReadonlyArray<string | number | bigint | Uint8Array | null>
-  ) => Effect.Effect<ReadonlyArray<A>, SqlError>
+  readonly all: Execute
   /** Plain reads of the last committed state. */
   readonly read: <A, E, R>(
     self: Effect.Effect<A, E | SqlError, R>
@@ -86,7 +85,7 @@ export const make = Effect.fnUntraced(function*(
   const tables = MutableRef.make(installed)
   const ownEpoch = MutableRef.make(-1)
 
-  const all: SyncDatabase["Type"]["all"] = (text, parameters) => sql.unsafe(text, parameters)
+  const all = executeOn(sql)
 
   const refresh = (schemaVersion: number) =>
     schemaVersion === MutableRef.get(tables).schemaVersion
@@ -97,7 +96,7 @@ export const make = Effect.fnUntraced(function*(
       )
 
   const fence = Effect.gen(function*() {
-    const [row] = yield* sql.unsafe<Fence>(
+    const [row] = yield* all<Fence>(
       "SELECT e.engine_epoch, v.schema_version FROM _sync_engine_state AS e, pragma_schema_version AS v WHERE e.singleton_key = 1"
     )
     if (row === undefined || row.engine_epoch !== MutableRef.get(ownEpoch)) {
@@ -108,10 +107,10 @@ export const make = Effect.fnUntraced(function*(
 
   const silenced = <A, E, R>(self: Effect.Effect<A, E, R>) =>
     Effect.gen(function*() {
-      yield* sql.unsafe("UPDATE _sync_apply_state SET apply_mode = 1 WHERE singleton_key = 1")
-      yield* sql.unsafe("PRAGMA defer_foreign_keys = ON")
+      yield* all("UPDATE _sync_apply_state SET apply_mode = 1 WHERE singleton_key = 1")
+      yield* all("PRAGMA defer_foreign_keys = ON")
       const result = yield* self
-      yield* sql.unsafe("UPDATE _sync_apply_state SET apply_mode = 0 WHERE singleton_key = 1")
+      yield* all("UPDATE _sync_apply_state SET apply_mode = 0 WHERE singleton_key = 1")
       return result
     })
 
@@ -136,7 +135,7 @@ export const make = Effect.fnUntraced(function*(
     takeOver: (self) =>
       catchSql(
         immediate(sql)(Effect.gen(function*() {
-          const [row] = yield* sql.unsafe<Fence>(
+          const [row] = yield* all<Fence>(
             "UPDATE _sync_engine_state SET engine_epoch = engine_epoch + 1 WHERE singleton_key = 1 RETURNING engine_epoch, 0 AS schema_version"
           )
           const epoch = row?.engine_epoch ?? 0

@@ -11,6 +11,7 @@ import type { SqlError } from "@effect/sql/SqlError"
 import * as Effect from "effect/Effect"
 import { now } from "./SqlText.js"
 import { execute } from "./Statement.js"
+import { isConstraint } from "./StorageFailure.js"
 
 const singleton = "singleton_key INTEGER NOT NULL PRIMARY KEY CHECK (singleton_key = 1)"
 const text = "TEXT NOT NULL DEFAULT ''"
@@ -134,11 +135,11 @@ const addedColumns: ReadonlyArray<readonly [table: string, column: string, defin
   ["_sync_engine_state", "history_id", text]
 ]
 
-// The first keeps capture independent of the number of pending rows, the second the look-up of frozen keys.
-const indexes = [
-  "CREATE INDEX IF NOT EXISTS _sync_dirty_rows_ordinal ON _sync_dirty_rows (dirty_ordinal)",
-  "CREATE UNIQUE INDEX IF NOT EXISTS _sync_outbox_rows_key ON _sync_outbox_rows (schema_name, table_name, key_json)"
-]
+// Keeps the cost of capture independent of the number of pending rows.
+const ordinalIndex = "CREATE INDEX IF NOT EXISTS _sync_dirty_rows_ordinal ON _sync_dirty_rows (dirty_ordinal)"
+
+const frozenKeyIndex = (kind: "UNIQUE INDEX" | "INDEX"): string =>
+  `CREATE ${kind} IF NOT EXISTS _sync_outbox_rows_key ON _sync_outbox_rows (schema_name, table_name, key_json)`
 
 /**
  * Names of the twelve tables of the engine.
@@ -170,7 +171,13 @@ export const create: Effect.Effect<void, SqlError, SqlClient.SqlClient> = Effect
       yield* run(`ALTER TABLE ${table} ADD COLUMN ${column} ${definition}`)
     }
   }
-  for (const index of indexes) yield* run(index)
+  yield* run(ordinalIndex)
+  // A broken outbox of another client must not keep the database shut; loading it repairs it (client-state.md quirk 4).
+  yield* Effect.catchIf(
+    run(frozenKeyIndex("UNIQUE INDEX")),
+    (error) => isConstraint(error) !== undefined,
+    () => run(frozenKeyIndex("INDEX"))
+  )
   for (const table of singletons) {
     yield* run(`INSERT INTO ${table} (singleton_key) VALUES (1) ON CONFLICT (singleton_key) DO NOTHING`)
   }

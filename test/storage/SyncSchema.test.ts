@@ -2,6 +2,7 @@ import { SqlClient } from "@effect/sql"
 import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
 import * as SyncSchema from "../../src/storage/SyncSchema.js"
+import { immediate } from "../../src/storage/Transaction.js"
 import { catalogueText, memory, script } from "./support/database.js"
 import { schema } from "./support/install.js"
 import { referenceDatabase } from "./support/reference.js"
@@ -146,6 +147,32 @@ describe("create [client-state.md §2]", () => {
       )
       // The reference goes on with the database: it names its columns.
       yield* sql`INSERT INTO _sync_source_state (source_id, next_source_bundle_id, replaced_by_source_id) VALUES ('x', 1, '')`
+    }))
+})
+
+describe("a broken outbox of the reference [client-state.md quirk 4]", () => {
+  it.scoped("does not keep the database shut", () =>
+    Effect.gen(function*() {
+      const sql = yield* memory
+      yield* referenceDatabase(sql, ["users"])
+      const row = (bundle: number) =>
+        `INSERT INTO _sync_outbox_rows VALUES (${bundle}, 0, '${schema}', 'users', 'k', 'k', 'DELETE', 0, NULL, NULL)`
+      yield* script(sql, [row(1), row(2)])
+      yield* immediate(sql)(providing(sql, SyncSchema.create))
+      assert.strictEqual((yield* sql`SELECT 1 FROM _sync_outbox_rows`).length, 2)
+      const [index] = yield* sql<{ sql: string }>`SELECT sql FROM sqlite_schema WHERE name = '_sync_outbox_rows_key'`
+      assert.match(index?.sql ?? "", /^CREATE INDEX/)
+      yield* providing(sql, SyncSchema.create)
+    }))
+
+  it.scoped("is refused from then on in a sound database", () =>
+    Effect.gen(function*() {
+      const sql = yield* memory
+      yield* providing(sql, SyncSchema.create)
+      const row = (bundle: number) =>
+        `INSERT INTO _sync_outbox_rows VALUES (${bundle}, 0, '${schema}', 'users', 'k', 'k', 'DELETE', 0, NULL, NULL)`
+      yield* script(sql, [row(1)])
+      assert.strictEqual((yield* Effect.flip(sql.unsafe(row(2))))._tag, "SqlError")
     }))
 })
 

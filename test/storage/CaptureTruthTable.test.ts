@@ -498,7 +498,9 @@ const tables: ReadonlyArray<readonly [string, ReadonlyArray<Case>]> = [
 for (const variant of variants) {
   for (const recursive of [true, false]) {
     describe(`${variant.name}, recursive_triggers ${recursive ? "on" : "off"}`, () => {
-      for (const [title, cases] of tables) {
+      // REPLACE is what the setting is about; for the rest two kinds of table are enough.
+      const everything = recursive || variant.name === "ordinary" || variant.blobKey
+      for (const [title, cases] of tables.filter(([title]) => everything || title.startsWith("statement forms"))) {
         describe(title, () => {
           for (const testCase of cases) {
             it.scoped(testCase.says, () =>
@@ -528,7 +530,7 @@ for (const variant of variants) {
         })
       }
 
-      describe("guards [capture.md §4]", () => {
+      describe.runIf(everything)("guards [capture.md §4]", () => {
         const guarded: ReadonlyArray<readonly [string, (n: Names) => string]> = [
           ["INSERT", (n) => n.insert("b", one)],
           ["UPDATE", (n) => n.update("a", "2")],

@@ -6,12 +6,14 @@
 import type * as HttpApp from "@effect/platform/HttpApp"
 import type { HttpMethod } from "@effect/platform/HttpMethod"
 import * as HttpRouter from "@effect/platform/HttpRouter"
+import * as HttpServer from "@effect/platform/HttpServer"
 import * as HttpServerRequest from "@effect/platform/HttpServerRequest"
 import * as HttpServerResponse from "@effect/platform/HttpServerResponse"
 import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
 import type { Authentication } from "./Authentication.js"
 import * as Endpoints from "./Endpoints.js"
-import type { SyncServer } from "./SyncServer.js"
+import { SyncServer } from "./SyncServer.js"
 
 type Handler = Effect.Effect<
   HttpServerResponse.HttpServerResponse,
@@ -58,6 +60,15 @@ const byMethod = (
   return open ? Endpoints.openHead : Endpoints.head
 }
 
+const notFound = HttpServerResponse.text("404 page not found\n", {
+  status: 404,
+  contentType: "text/plain; charset=utf-8"
+})
+
+/** A path whose last segment is missing is no path of ours. */
+const complete = (handler: Handler): Handler =>
+  Effect.flatMap(HttpRouter.params, (params) => Object.values(params).includes("") ? Effect.succeed(notFound) : handler)
+
 /**
  * The routes of the protocol, to be mounted in a router of one's own, under a prefix if need be. Unknown paths are not
  * answered; wrong methods on known paths are.
@@ -75,7 +86,9 @@ const byMethod = (
  */
 export const router: HttpRouter.HttpRouter<never, SyncServer | Authentication> = HttpRouter.fromIterable(
   routes.flatMap(([path, handlers]) =>
-    methods.map((method) => HttpRouter.makeRoute(method, path, byMethod(handlers, method, path.startsWith("/syncx/"))))
+    methods.map((method) =>
+      HttpRouter.makeRoute(method, path, complete(byMethod(handlers, method, path.startsWith("/syncx/"))))
+    )
   )
 )
 
@@ -88,11 +101,6 @@ const cleaned = (path: string): string => {
   }
   return "/" + segments.join("/") + (path.endsWith("/") && segments.length > 0 ? "/" : "")
 }
-
-const notFound = HttpServerResponse.text("404 page not found\n", {
-  status: 404,
-  contentType: "text/plain; charset=utf-8"
-})
 
 /** Unclean paths are redirected, whatever the method and whether or not the clean path exists (wire.md §1.6). */
 const redirected = (url: string): HttpServerResponse.HttpServerResponse | undefined => {
@@ -127,4 +135,41 @@ export const app: HttpApp.Default<never, SyncServer | Authentication> = Effect.f
       ? Effect.catchTag(exact, "RouteNotFound", () => Effect.succeed(notFound))
       : Effect.succeed(redirect)
   }
+)
+
+/**
+ * Shuts the sync server down before the HTTP server closes, which would otherwise wait for open event streams for ever:
+ * new operations are refused, running ones finish, streams end. For those who mount {@link router} themselves.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const drain: Layer.Layer<never, never, SyncServer | HttpServer.HttpServer> = Layer.scopedDiscard(
+  Effect.gen(function*() {
+    const server = yield* SyncServer
+    // Required, so that it outlives this layer.
+    yield* HttpServer.HttpServer
+    yield* Effect.addFinalizer(() => server.shutdown)
+  })
+)
+
+/**
+ * The whole server on an HTTP server; its scope shuts it down gracefully (server.md §14).
+ *
+ * @example
+ * ```ts
+ * import { NodeHttpServer } from "@effect/platform-node"
+ * import * as Layer from "effect/Layer"
+ * import { SyncRoutes } from "oversqlite/server"
+ * import { createServer } from "node:http"
+ *
+ * const http = Layer.provide(SyncRoutes.serve, NodeHttpServer.layer(() => createServer(), { port: 8080 }))
+ * ```
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const serve: Layer.Layer<never, never, SyncServer | Authentication | HttpServer.HttpServer> = Layer.merge(
+  HttpServer.serve(app),
+  drain
 )

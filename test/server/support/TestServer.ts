@@ -35,7 +35,7 @@ export const overHttp = (options: Options = {}) =>
   ).pipe(
     Layer.provide(FetchHttpClient.layer),
     Layer.provideMerge(
-      HttpServer.serve(SyncRoutes.app).pipe(
+      SyncRoutes.serve.pipe(
         Layer.provideMerge(NodeHttpServer.layer(() => createServer(), { port: 0, host: "127.0.0.1" }))
       )
     ),

@@ -530,54 +530,59 @@ for (const variant of variants) {
         })
       }
 
-      describe.runIf(everything)("guards [capture.md §4]", () => {
-        const guarded: ReadonlyArray<readonly [string, (n: Names) => string]> = [
-          ["INSERT", (n) => n.insert("b", one)],
-          ["UPDATE", (n) => n.update("a", "2")],
-          ["DELETE", (n) => n.remove("a")],
-          ["DELETE without WHERE", (n) => `DELETE FROM ${n.table}`],
-          ["key change", (n) => n.move("a", "b")],
-          ["INSERT OR IGNORE", (n) => n.insert("a", two, "INSERT OR IGNORE INTO")],
-          ["INSERT OR REPLACE", (n) => n.insert("a", two, "INSERT OR REPLACE INTO")],
-          ["UPDATE OR IGNORE", (n) => n.update("a", "2", "UPDATE OR IGNORE")],
-          ["ON CONFLICT DO NOTHING on an existing row", (n) => `${n.insert("a", two)} ON CONFLICT DO NOTHING`],
-          [
-            "ON CONFLICT DO UPDATE",
-            (n) => `${n.insert("a", two)} ON CONFLICT (${n.keyColumn}) DO UPDATE SET ${n.orderColumn} = '2'`
+      if (everything) {
+        describe("guards [capture.md §4]", () => {
+          const guarded: ReadonlyArray<readonly [string, (n: Names) => string]> = [
+            ["INSERT", (n) => n.insert("b", one)],
+            ["UPDATE", (n) => n.update("a", "2")],
+            ["DELETE", (n) => n.remove("a")],
+            ["DELETE without WHERE", (n) => `DELETE FROM ${n.table}`],
+            ["key change", (n) => n.move("a", "b")],
+            ["INSERT OR IGNORE", (n) => n.insert("a", two, "INSERT OR IGNORE INTO")],
+            ["INSERT OR REPLACE", (n) => n.insert("a", two, "INSERT OR REPLACE INTO")],
+            ["UPDATE OR IGNORE", (n) => n.update("a", "2", "UPDATE OR IGNORE")],
+            ["ON CONFLICT DO NOTHING on an existing row", (n) => `${n.insert("a", two)} ON CONFLICT DO NOTHING`],
+            [
+              "ON CONFLICT DO UPDATE",
+              (n) => `${n.insert("a", two)} ON CONFLICT (${n.keyColumn}) DO UPDATE SET ${n.orderColumn} = '2'`
+            ]
           ]
-        ]
-        for (const [form, statement] of guarded) {
-          it.scoped(`${form} is aborted while a remote replace is pending`, () =>
+          for (const [form, statement] of guarded) {
+            it.scoped(`${form} is aborted while a remote replace is pending`, () =>
+              Effect.gen(function*() {
+                const sql = yield* memory
+                const n = yield* setUp(sql, variant, synced, recursive)
+                yield* sql`UPDATE _sync_operation_state SET kind = 'remote_replace'`
+                const error = yield* Effect.flip(sql.unsafe(statement(n)))
+                assert.strictEqual(captureAbort(error), "SYNC_TRANSITION_PENDING")
+                assert.match(String(error.cause), /^SqliteError: SYNC_TRANSITION_PENDING$/)
+                assert.deepStrictEqual(yield* dirtyRows(sql), [])
+                assert.strictEqual(
+                  (yield* sql.unsafe(`SELECT 1 FROM ${n.table} WHERE ${n.orderColumn} = '1'`)).length,
+                  1
+                )
+              }))
+          }
+
+          it.scoped("a statement that touches no row succeeds", () =>
             Effect.gen(function*() {
               const sql = yield* memory
               const n = yield* setUp(sql, variant, synced, recursive)
               yield* sql`UPDATE _sync_operation_state SET kind = 'remote_replace'`
-              const error = yield* Effect.flip(sql.unsafe(statement(n)))
-              assert.strictEqual(captureAbort(error), "SYNC_TRANSITION_PENDING")
-              assert.match(String(error.cause), /^SqliteError: SYNC_TRANSITION_PENDING$/)
-              assert.deepStrictEqual(yield* dirtyRows(sql), [])
-              assert.strictEqual((yield* sql.unsafe(`SELECT 1 FROM ${n.table} WHERE ${n.orderColumn} = '1'`)).length, 1)
+              yield* script(sql, [n.update("nobody", "2"), n.remove("nobody")])
             }))
-        }
 
-        it.scoped("a statement that touches no row succeeds", () =>
-          Effect.gen(function*() {
-            const sql = yield* memory
-            const n = yield* setUp(sql, variant, synced, recursive)
-            yield* sql`UPDATE _sync_operation_state SET kind = 'remote_replace'`
-            yield* script(sql, [n.update("nobody", "2"), n.remove("nobody")])
-          }))
-
-        it.scoped("a cascade into a guarded table is aborted", () =>
-          Effect.gen(function*() {
-            const sql = yield* memory
-            const n = yield* setUp(sql, variant, { ...synced, notes: { n: "a" } }, recursive)
-            yield* sql.unsafe(`DROP TRIGGER "trg_${variant.table.toLowerCase()}_bd_guard"`)
-            yield* sql`UPDATE _sync_operation_state SET kind = 'remote_replace'`
-            const error = yield* Effect.flip(sql.unsafe(n.remove("a")))
-            assert.strictEqual(captureAbort(error), "SYNC_TRANSITION_PENDING")
-          }))
-      })
+          it.scoped("a cascade into a guarded table is aborted", () =>
+            Effect.gen(function*() {
+              const sql = yield* memory
+              const n = yield* setUp(sql, variant, { ...synced, notes: { n: "a" } }, recursive)
+              yield* sql.unsafe(`DROP TRIGGER "trg_${variant.table.toLowerCase()}_bd_guard"`)
+              yield* sql`UPDATE _sync_operation_state SET kind = 'remote_replace'`
+              const error = yield* Effect.flip(sql.unsafe(n.remove("a")))
+              assert.strictEqual(captureAbort(error), "SYNC_TRANSITION_PENDING")
+            }))
+        })
+      }
     })
   }
 }

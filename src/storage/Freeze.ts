@@ -6,13 +6,13 @@
 import type { SqlError } from "@effect/sql/SqlError"
 import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
-import type { LocalDataCode } from "../contract/SyncError.js"
-import { LocalDataError } from "../contract/SyncError.js"
+import * as Schema from "effect/Schema"
+import { LocalDataCode, LocalDataError } from "../contract/SyncError.js"
 import { raise } from "../contract/SyncOperation.js"
 import type { OutboxHeader } from "./ClientState.js"
 import * as ClientState from "./ClientState.js"
 import * as Outbox from "./Outbox.js"
-import { dashed, identifier, keyFromJson, keyJsonToWire, localObject, path as jsonPath } from "./SqlText.js"
+import { dashed, identifier, keyFromJson, keyJsonToWire, literal, localObject, path as jsonPath } from "./SqlText.js"
 import { SyncDatabase } from "./SyncDatabase.js"
 import type { SyncColumn, SyncTable } from "./SyncTable.js"
 import { jsonArray } from "./TableSql.js"
@@ -28,40 +28,41 @@ export class FeaturesNeeded extends Data.TaggedError("FeaturesNeeded")<{}> {}
 
 const isUuid = (column: SyncColumn): boolean => column.class === "uuid-key" || column.class === "uuid-ref"
 
-const problemOf = (column: SyncColumn): ReadonlyArray<string> => {
+/** Why a column of a row cannot go up, as `["code", "column"]`; 64-bit integers only where the server takes them. */
+const problemsOf = (column: SyncColumn, exactIntegers: boolean): ReadonlyArray<string> => {
   const value = `t.${identifier(column.declaredName)}`
-  const when = (condition: string, code: LocalDataCode) => `WHEN ${condition} THEN '${code}:${column.name}'`
+  const when = (condition: string, code: LocalDataCode) =>
+    `WHEN ${condition} THEN json_array(${literal(code)}, ${literal(column.name)})`
   if (isUuid(column)) {
     const code = column.class === "uuid-key" ? "invalid_blob_uuid_key" : "invalid_blob_uuid_reference"
     return [when(`${value} IS NOT NULL AND length(CAST(${value} AS BLOB)) <> 16`, code)]
   }
   if (column.class === "blob") return []
+  const range = `typeof(${value}) = 'integer' AND ${value} NOT BETWEEN -9007199254740991 AND 9007199254740991`
   return [
     when(`typeof(${value}) = 'blob'`, "blob_in_plain_column"),
     when(`typeof(${value}) = 'real' AND ${value} IN (9e999, -9e999)`, "real_not_finite"),
-    when(
-      `typeof(${value}) = 'integer' AND ${value} NOT BETWEEN -9007199254740991 AND 9007199254740991`,
-      "integer_out_of_range"
-    )
+    ...(exactIntegers ? [] : [when(range, "integer_out_of_range")])
   ]
 }
 
 const keyJoin = (table: SyncTable, key: string): string =>
   `t.${identifier(table.key.declaredName)} = ${keyFromJson(table, key)}`
 
-const checkStatement = (table: SyncTable): string => {
-  const path = jsonPath(table.key.name)
-  const badBlobKey = table.keyKind === "uuid"
-    ? `WHEN coalesce(length(unhex(d.key_json ->> ${path})), 0) <> 16 THEN 'invalid_blob_uuid_key:${table.key.name}'`
-    : ""
-  return `SELECT d.key_json, d.dirty_ordinal,
-       CASE WHEN json_type(d.key_json, ${path}) IS NOT 'text' THEN 'key_not_text:${table.key.name}'
-            ${badBlobKey}
-            ${table.columns.flatMap(problemOf).join("\n            ")} END AS problem
+/** The first row that cannot be frozen. A key without a row is left out: nothing of it goes up but, at most, a delete. */
+const checkStatement = (table: SyncTable, exactIntegers: boolean): string => {
+  const name = identifier(table.declaredName)
+  const key = identifier(table.key.declaredName)
+  return `SELECT d.key_json,
+       CASE WHEN json_type(d.key_json, ${jsonPath(table.key.name)}) IS NOT 'text'
+                 AND EXISTS (SELECT 1 FROM ${name} AS n WHERE n.${key} IS NULL)
+              THEN json_array('key_not_text', ${literal(table.key.name)})
+            ${
+    table.columns.flatMap((column) => problemsOf(column, exactIntegers)).join("\n            ")
+  } END AS problem
   FROM _sync_dirty_rows AS d
-  LEFT JOIN ${identifier(table.declaredName)} AS t ON ${keyJoin(table, "d.key_json")}
+  LEFT JOIN ${name} AS t ON ${keyJoin(table, "d.key_json")}
  WHERE d.schema_name = ? AND d.table_name = ? AND problem IS NOT NULL
-   AND (? = 0 OR problem NOT LIKE 'integer_out_of_range:%')
  ORDER BY d.dirty_ordinal LIMIT 1`
 }
 
@@ -92,6 +93,9 @@ SELECT ?, f.position, ?, f.table_name, f.key_json, ${keyJsonToWire(table, "f.key
 
 const uuidOrNull = (hex: string): string => `CASE length(${hex}) WHEN 32 THEN ${dashed(hex)} ELSE ${hex} END`
 
+/** Functions of SQLite take about a hundred arguments. */
+const membersPerCall = 49
+
 /** Sets the members of blob classes to their wire spelling; base64 comes from `_sync_patch` (payload-codec.md §4). */
 const wireStatement = (table: SyncTable): string | undefined => {
   const blobs = table.columns.filter((column) => column.class === "blob")
@@ -102,9 +106,13 @@ const wireStatement = (table: SyncTable): string | undefined => {
     const patched = `(SELECT p.value ->> ${blobs.indexOf(column)} FROM temp._sync_patch AS p WHERE p.ord = row_ordinal)`
     return { path: jsonPath(column.name), value: column.class === "blob" ? patched : uuidOrNull(`(${local})`) }
   })
-  const wire = settings.reduce((json, { path, value }) => `json_set(${json}, ${path}, ${value})`, "local_payload")
+  let wire = "local_payload"
+  for (let from = 0; from < settings.length; from += membersPerCall) {
+    const some = settings.slice(from, from + membersPerCall)
+    wire = `json_set(${wire}, ${some.map(({ path, value }) => `${path}, ${value}`).join(", ")})`
+  }
   return `UPDATE _sync_outbox_rows SET wire_payload = ${wire}
- WHERE table_name = ? AND row_ordinal BETWEEN ? AND ? AND op <> 'DELETE'`
+ WHERE ${Outbox.ofBundle} AND table_name = ? AND row_ordinal BETWEEN ? AND ? AND op <> 'DELETE'`
 }
 
 const hexStatement = (table: SyncTable): string | undefined => {
@@ -113,7 +121,7 @@ const hexStatement = (table: SyncTable): string | undefined => {
     ? undefined
     : `SELECT row_ordinal AS ord,
               ${jsonArray(blobs.map((column) => `local_payload ->> ${jsonPath(column.name)}`))} AS hex
-         FROM _sync_outbox_rows WHERE table_name = ? AND row_ordinal BETWEEN ? AND ? AND op <> 'DELETE'`
+         FROM _sync_outbox_rows WHERE ${Outbox.ofBundle} AND table_name = ? AND row_ordinal BETWEEN ? AND ? AND op <> 'DELETE'`
 }
 
 const toBase64 = (hex: string | null): string | null => hex === null ? null : Buffer.from(hex, "hex").toString("base64")
@@ -144,22 +152,24 @@ const encodeWire = Effect.fnUntraced(function*(
   yield* db.all(statement, [table.name, first, last])
 })
 
+const decodeProblem = Schema.decodeUnknownSync(Schema.parseJson(Schema.Tuple(LocalDataCode, Schema.String)))
+
 const checkRows = Effect.fnUntraced(function*(
   table: SyncTable,
   exactIntegers: boolean | undefined
 ): Effect.fn.Return<void, SqlError | LocalDataError | FeaturesNeeded, SyncDatabase> {
   const db = yield* SyncDatabase
   const [offender] = yield* db.all<{ readonly key_json: string; readonly problem: string }>(
-    checkStatement(table),
-    [db.schema, table.name, exactIntegers === true ? 1 : 0]
+    checkStatement(table, exactIntegers === true),
+    [db.schema, table.name]
   )
   if (offender === undefined) return
-  const [code = "", column = ""] = offender.problem.split(":")
+  const [code, column] = decodeProblem(offender.problem)
   if (code === "integer_out_of_range" && exactIntegers === undefined) return yield* new FeaturesNeeded()
   return yield* raise((operation) =>
     new LocalDataError({
       operation,
-      code: code as LocalDataCode,
+      code,
       row: { schema: db.schema, table: table.name, key: offender.key_json },
       column
     })

@@ -8,7 +8,7 @@ import type { SqlError } from "@effect/sql/SqlError"
 import * as Effect from "effect/Effect"
 import type { OutboxHeader } from "./ClientState.js"
 import * as RowApply from "./RowApply.js"
-import { identifier, keyFromJson } from "./SqlText.js"
+import { allOf, identifier, keyFromJson } from "./SqlText.js"
 import { isConstraint } from "./StorageFailure.js"
 import { SyncDatabase } from "./SyncDatabase.js"
 import type { SyncTable } from "./SyncTable.js"
@@ -151,7 +151,7 @@ const dropIdentical = Effect.fnUntraced(function*(
        SELECT k."key json" FROM temp.${keptName(table)} AS k JOIN ${
       identifier(table.declaredName)
     } AS t ON t.${key} = k.${key}
-        WHERE ${same.join(" AND ")})`,
+        WHERE ${allOf(same)})`,
     [table.name]
   )
   yield* db.all(

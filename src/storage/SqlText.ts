@@ -180,14 +180,33 @@ const plainColumns = (table: SyncTable): ReadonlyArray<SyncColumn> => table.colu
 
 const canBeReal = (of: SyncColumn): boolean => of.affinity !== "TEXT"
 
-// A long chain of OR is as deep as it is long, and SQLite limits the depth of an expression.
-const anyOf = (conditions: ReadonlyArray<string>): string => {
-  if (conditions.length === 0) return "0"
-  if (conditions.length <= 50) return `(${conditions.join(" OR ")})`
+const grouped = (operator: "AND" | "OR", conditions: ReadonlyArray<string>): string => {
+  if (conditions.length <= 50) return `(${conditions.join(` ${operator} `)})`
   const groups: Array<string> = []
-  for (let from = 0; from < conditions.length; from += 50) groups.push(anyOf(conditions.slice(from, from + 50)))
-  return anyOf(groups)
+  for (let from = 0; from < conditions.length; from += 50) {
+    groups.push(grouped(operator, conditions.slice(from, from + 50)))
+  }
+  return grouped(operator, groups)
 }
+
+/**
+ * Whether one of the conditions holds. A long chain of OR is as deep as it is long, and SQLite limits the depth of an
+ * expression, so long ones are put together in groups.
+ *
+ * @since 0.1.0
+ * @category expressions
+ */
+export const anyOf = (conditions: ReadonlyArray<string>): string =>
+  conditions.length === 0 ? "0" : grouped("OR", conditions)
+
+/**
+ * Whether all conditions hold, however many there are; see {@link anyOf}.
+ *
+ * @since 0.1.0
+ * @category expressions
+ */
+export const allOf = (conditions: ReadonlyArray<string>): string =>
+  conditions.length === 0 ? "1" : grouped("AND", conditions)
 
 /**
  * Whether a row holds a value that has no JSON form: a BLOB in a column that is not of a blob class, or an infinite

@@ -4,7 +4,7 @@
  *
  * @since 0.1.0
  */
-import { identifier, keyFromJson, path as jsonPath } from "./SqlText.js"
+import { anyOf, identifier, keyFromJson, path as jsonPath } from "./SqlText.js"
 import type { SyncColumn, SyncTable } from "./SyncTable.js"
 
 /**
@@ -79,7 +79,7 @@ const check = (table: SyncTable): string => {
   return `SELECT s.ord, s.bundle, s.key_json, s.payload,
        CASE WHEN json_type(s.payload) IS NOT 'object' THEN 'columns'
             WHEN (SELECT count(*) FROM json_each(s.payload)) <> ${table.columns.length} THEN 'columns'
-            WHEN ${missing.join(" OR ")} THEN 'columns'
+            WHEN ${anyOf(missing)} THEN 'columns'
             WHEN ${keyDiffers(table)} THEN 'key'
             ${perColumn.map(({ when }) => when).join("\n            ")} END AS problem
   FROM temp._sync_incoming AS s
@@ -96,7 +96,7 @@ const unconverted = (columns: ReadonlyArray<SyncColumn>): string | undefined => 
       ? `s.payload ->> ${jsonPath(column.name)}`
       : `CASE WHEN ${fraction(column)} THEN s.payload ->> ${jsonPath(column.name)} END`
   )
-  const wanted = blobs ? "" : ` AND (${columns.map(fraction).join(" OR ")})`
+  const wanted = blobs ? "" : ` AND ${anyOf(columns.map(fraction))}`
   return `SELECT s.ord, s.bundle, s.key_json, ${jsonArray(items)} AS raw
   FROM temp._sync_incoming AS s WHERE ${applied} AND s.op <> 'DELETE'${wanted}`
 }

@@ -246,7 +246,7 @@ export const dropEngineTriggers: Effect.Effect<void, SqlError, SqlClient.SqlClie
  * ```ts
  * import { SqlClient } from "@effect/sql/SqlClient"
  * import * as Effect from "effect/Effect"
- * import { dropTriggers } from "./src/storage/ChangeCapture.js"
+ * import { dropTriggers } from "oversqlite"
  *
  * export const migration = Effect.gen(function*() {
  *   const sql = yield* SqlClient

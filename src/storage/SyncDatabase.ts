@@ -33,6 +33,8 @@ export class SyncDatabase extends Context.Tag("oversqlite/SyncDatabase")<SyncDat
   readonly applyRows: number
   /** The registered tables, parents first. Inside a transaction they fit the database as it is then. */
   readonly tables: Effect.Effect<SyncTables>
+  /** The epoch that this client has written by `open`, −1 before (client-state.md §5). */
+  readonly epoch: Effect.Effect<number>
   /** The host's client, for the parts of the installation that flows repeat. */
   readonly sql: SqlClient.SqlClient
   /** One statement, in the ambient transaction if there is one. */
@@ -105,6 +107,13 @@ export const make = Effect.fnUntraced(function*(
     yield* refresh(row.schema_version)
   })
 
+  // A rolled-back refresh has changed neither triggers nor schema version: what was known before is true again.
+  const keepingTables = <A, E, R>(self: Effect.Effect<A, E, R>) =>
+    Effect.suspend(() => {
+      const before = MutableRef.get(tables)
+      return Effect.onError(self, () => Effect.sync(() => MutableRef.set(tables, before)))
+    })
+
   const silenced = <A, E, R>(self: Effect.Effect<A, E, R>) =>
     Effect.gen(function*() {
       yield* all("UPDATE _sync_apply_state SET apply_mode = 1 WHERE singleton_key = 1")
@@ -118,19 +127,20 @@ export const make = Effect.fnUntraced(function*(
     schema: installed.schema,
     applyRows: options.applyRows,
     tables: Effect.sync(() => MutableRef.get(tables)),
+    epoch: Effect.sync(() => MutableRef.get(ownEpoch)),
     sql,
     all,
     read: catchSql,
     transaction: <A, E, R>(self: Effect.Effect<A, E | SqlError, R>) =>
       catchSql<A, E | DatabaseTakenOver | ConfigurationError | StorageError, R>(
-        immediate(sql)(Effect.zipRight(fence, self))
+        keepingTables(immediate(sql)(Effect.zipRight(fence, self)))
       ),
     authoritative: <A, E, R, E2, R2>(
       self: Effect.Effect<A, E | SqlError, R>,
       onCommitFailure?: (error: SqlError) => Effect.Effect<never, E2 | SqlError, R2>
     ) =>
       catchSql<A, E | E2 | DatabaseTakenOver | ConfigurationError | StorageError, R | R2>(
-        immediate(sql, onCommitFailure)(Effect.zipRight(fence, silenced(self)))
+        keepingTables(immediate(sql, onCommitFailure)(Effect.zipRight(fence, silenced(self))))
       ),
     takeOver: (self) =>
       catchSql(

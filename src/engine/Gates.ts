@@ -7,6 +7,7 @@
 import * as Effect from "effect/Effect"
 import {
   AttachRequired,
+  DatabaseTakenOver,
   DestructiveTransitionInProgress,
   DirtyStateRejected,
   OpenRequired,
@@ -29,6 +30,8 @@ import type { Memory } from "./Session.js"
 export interface Situation {
   readonly memory: Pick<Memory, "sourceId" | "userId" | "connected">
   readonly durable: Pick<DurableState, "attachment" | "operation" | "outbox">
+  /** A younger client has opened the database since this one did (client-state.md §5). */
+  readonly takenOver: boolean
   readonly dirtyRowCount: number
   readonly outboxRowCount: number
 }
@@ -41,6 +44,7 @@ export interface Situation {
  */
 export type GateRefusal =
   | { readonly _tag: "OpenRequired" }
+  | { readonly _tag: "DatabaseTakenOver" }
   | { readonly _tag: "AttachRequired"; readonly reason: "anonymous" | "not_connected" | "binding_changed" }
   | { readonly _tag: "SourceRecoveryRequired"; readonly reason: SourceRecoveryReason }
   | { readonly _tag: "DestructiveTransitionInProgress" }
@@ -51,6 +55,8 @@ export type GateRefusal =
 type Gate = (situation: Situation) => GateRefusal | undefined
 
 const opened: Gate = ({ memory }) => memory.sourceId === "" ? { _tag: "OpenRequired" } : undefined
+
+const owned: Gate = ({ takenOver }) => takenOver ? { _tag: "DatabaseTakenOver" } : undefined
 
 const attached: Gate = ({ durable: { attachment, operation } }) =>
   attachment.bindingState === "anonymous" && operation.kind === "none"
@@ -90,24 +96,24 @@ const noOutboxUnlessGated: Gate = (situation) =>
     ? undefined
     : noOutbox(situation)
 
-const incremental: ReadonlyArray<Gate> = [opened, connected, noRecovery, noTransition, noRebuild]
+const incremental: ReadonlyArray<Gate> = [opened, owned, connected, noRecovery, noTransition, noRebuild]
 
 const gates: Readonly<Record<SyncOperation, ReadonlyArray<Gate>>> = {
   construct: [],
   open: [],
   inspect: [],
-  attach: [opened],
-  detach: [opened, attached],
+  attach: [opened, owned],
+  detach: [opened, owned, attached],
   pendingSyncStatus: [opened],
   sourceInfo: [opened],
-  uninstallSync: [opened],
+  uninstallSync: [opened, owned],
   syncStatus: [opened, connected],
   lastBundleSeqSeen: [opened, connected],
   pushPending: incremental,
   sync: incremental,
   syncThenDetach: incremental,
   pullToStable: [...incremental, noOutbox, noDirtyRows],
-  rebuild: [opened, connected, noTransition, noOutboxUnlessGated]
+  rebuild: [opened, owned, connected, noTransition, noOutboxUnlessGated]
 }
 
 /**
@@ -132,6 +138,7 @@ export const refusalOf = (operation: SyncOperation, situation: Situation): GateR
  */
 export const actionOf: Readonly<Record<GateRefusal["_tag"], SyncAction>> = {
   OpenRequired: "open",
+  DatabaseTakenOver: "open",
   AttachRequired: "attach",
   SourceRecoveryRequired: "rebuild",
   DestructiveTransitionInProgress: "attach",
@@ -148,6 +155,7 @@ export const actionOf: Readonly<Record<GateRefusal["_tag"], SyncAction>> = {
  */
 export type GateError =
   | OpenRequired
+  | DatabaseTakenOver
   | AttachRequired
   | SourceRecoveryRequired
   | DestructiveTransitionInProgress
@@ -159,6 +167,8 @@ const errorOf = (refusal: GateRefusal, operation: SyncOperation): GateError => {
   switch (refusal._tag) {
     case "OpenRequired":
       return new OpenRequired({ operation })
+    case "DatabaseTakenOver":
+      return new DatabaseTakenOver({ operation })
     case "AttachRequired":
       return new AttachRequired({ operation, reason: refusal.reason })
     case "SourceRecoveryRequired":

@@ -45,7 +45,7 @@ const operations: ReadonlyArray<SyncOperation> = [
 export const inspect: Effect.Effect<Inspection, SqlError, SyncDatabase | Session.Session> = Effect.gen(function*() {
   const db = yield* SyncDatabase
   const memory = yield* Session.memory
-  const { durable, pending } = yield* Status.observe
+  const { durable, pending, situation } = yield* Status.observe
   const [stages] = yield* db.all<Stages>(
     `SELECT EXISTS (SELECT 1 FROM _sync_push_stage) AS push, EXISTS (SELECT 1 FROM _sync_snapshot_stage) AS snapshot,
             (SELECT count(*) FROM _sync_source_state) AS sources`
@@ -54,7 +54,6 @@ export const inspect: Effect.Effect<Inspection, SqlError, SyncDatabase | Session
     "SELECT table_name FROM _sync_managed_tables ORDER BY table_name"
   )
   const configured = new Set((yield* db.tables).tables.map((table) => table.name))
-  const situation = { memory, durable, dirtyRowCount: pending.dirty, outboxRowCount: pending.frozen }
   const { attachment, operation, outbox } = durable
   return {
     instance: memory.sourceId === "" ? "constructed" : memory.connected ? "connected" : "opened",

@@ -16,6 +16,8 @@ import * as FiberId from "effect/FiberId"
 export interface OperationLock {
   /** Runs an effect when it is its turn. */
   readonly withLock: <A, E, R>(self: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
+  /** Runs an effect as soon as the lock is free, before all that wait for it. */
+  readonly withLockNext: <A, E, R>(self: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
   /** Runs an effect now, or answers what else to do if the lock is held. */
   readonly withLockOr: <E2, R2>(
     busy: Effect.Effect<never, E2, R2>
@@ -41,27 +43,35 @@ export const make: Effect.Effect<OperationLock> = Effect.sync(() => {
     return Effect.asVoid(Deferred.succeed(next, undefined))
   })
 
-  const acquire = Effect.suspend(() => {
-    if (!held) {
-      held = true
-      return Effect.void
-    }
-    const turn = Deferred.unsafeMake<void>(FiberId.none)
-    waiting.push(turn)
-    return Effect.onInterrupt(Deferred.await(turn), () =>
-      Effect.suspend(() => {
-        const place = waiting.indexOf(turn)
-        if (place === -1) return release
-        waiting.splice(place, 1)
+  // Only the waiting can be interrupted: a lock that was given is always held by somebody who will give it back.
+  const acquire = (
+    restore: <A, E, R>(self: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>,
+    queue: (turn: Deferred.Deferred<void>) => void
+  ) =>
+    Effect.suspend(() => {
+      if (!held) {
+        held = true
         return Effect.void
-      }))
-  })
+      }
+      const turn = Deferred.unsafeMake<void>(FiberId.none)
+      queue(turn)
+      return Effect.onInterrupt(restore(Deferred.await(turn)), () =>
+        Effect.suspend(() => {
+          const place = waiting.indexOf(turn)
+          if (place === -1) return release
+          waiting.splice(place, 1)
+          return Effect.void
+        }))
+    })
+
+  const locking = (queue: (turn: Deferred.Deferred<void>) => void): OperationLock["withLock"] => (self) =>
+    Effect.uninterruptibleMask((restore) =>
+      Effect.zipRight(acquire(restore, queue), Effect.ensuring(restore(self), release))
+    )
 
   return {
-    withLock: (self) =>
-      Effect.uninterruptibleMask((restore) =>
-        Effect.zipRight(restore(acquire), Effect.ensuring(restore(self), release))
-      ),
+    withLock: locking((turn) => waiting.push(turn)),
+    withLockNext: locking((turn) => waiting.unshift(turn)),
     withLockOr: <E2, R2>(busy: Effect.Effect<never, E2, R2>) => <A, E, R>(self: Effect.Effect<A, E, R>) =>
       Effect.uninterruptibleMask((restore) =>
         Effect.suspend((): Effect.Effect<A, E | E2, R | R2> => {

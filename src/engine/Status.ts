@@ -9,7 +9,7 @@ import type { PendingSyncStatus, SyncStatus } from "../contract/SyncResult.js"
 import type { DurableState } from "../storage/ClientState.js"
 import * as ClientState from "../storage/ClientState.js"
 import * as DirtyRows from "../storage/DirtyRows.js"
-import type { SyncDatabase } from "../storage/SyncDatabase.js"
+import { SyncDatabase } from "../storage/SyncDatabase.js"
 import type { Situation } from "./Gates.js"
 import * as Session from "./Session.js"
 
@@ -51,16 +51,28 @@ export const statusOf = (durable: DurableState, pending: Pending): SyncStatus =>
 })
 
 /**
- * Durable state and pending counts, in the ambient transaction if there is one.
+ * Durable state, pending counts and what the gates judge by, in the ambient transaction if there is one.
  *
  * @since 0.1.0
  * @category reading
  */
 export const observe: Effect.Effect<
-  { readonly durable: DurableState; readonly pending: Pending },
+  { readonly durable: DurableState; readonly pending: Pending; readonly situation: Situation },
   SqlError,
-  SyncDatabase
-> = Effect.all({ durable: ClientState.read, pending: DirtyRows.pending })
+  SyncDatabase | Session.Session
+> = Effect.gen(function*() {
+  const db = yield* SyncDatabase
+  const durable = yield* ClientState.read
+  const pending = yield* DirtyRows.pending
+  const situation: Situation = {
+    memory: yield* Session.memory,
+    durable,
+    takenOver: durable.engineEpoch !== (yield* db.epoch),
+    dirtyRowCount: pending.dirty,
+    outboxRowCount: pending.frozen
+  }
+  return { durable, pending, situation }
+})
 
 /**
  * What the gates judge by.
@@ -68,15 +80,10 @@ export const observe: Effect.Effect<
  * @since 0.1.0
  * @category reading
  */
-export const situation: Effect.Effect<Situation, SqlError, SyncDatabase | Session.Session> = Effect.gen(function*() {
-  const { durable, pending } = yield* observe
-  return {
-    memory: yield* Session.memory,
-    durable,
-    dirtyRowCount: pending.dirty,
-    outboxRowCount: pending.frozen
-  }
-})
+export const situation: Effect.Effect<Situation, SqlError, SyncDatabase | Session.Session> = Effect.map(
+  observe,
+  (observed) => observed.situation
+)
 
 /**
  * The status now.
@@ -84,7 +91,7 @@ export const situation: Effect.Effect<Situation, SqlError, SyncDatabase | Sessio
  * @since 0.1.0
  * @category reading
  */
-export const read: Effect.Effect<SyncStatus, SqlError, SyncDatabase> = Effect.map(
+export const read: Effect.Effect<SyncStatus, SqlError, SyncDatabase | Session.Session> = Effect.map(
   observe,
   ({ durable, pending }) => statusOf(durable, pending)
 )

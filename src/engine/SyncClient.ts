@@ -295,16 +295,9 @@ export const make = Effect.fnUntraced(function*(
     Effect.zipRight(Effect.ignore(within(database.read(WorkTables.drop)))),
     Effect.zipRight(ownership.release)
   )
-  const close = Effect.uninterruptible(lock.withLock(release))
+  const close = Effect.uninterruptible(lock.withLockNext(release))
 
   yield* Effect.addFinalizer(() => close)
-
-  const observed = Effect.flatMap(Status.observe, ({ durable, pending }) =>
-    Effect.map(Session.memory, (memory) => ({
-      durable,
-      pending,
-      situation: { memory, durable, dirtyRowCount: pending.dirty, outboxRowCount: pending.frozen }
-    })))
 
   const statusRead = <A>(
     operation: SyncOperation,
@@ -312,7 +305,7 @@ export const make = Effect.fnUntraced(function*(
   ) =>
     readOnly(
       operation,
-      Effect.flatMap(observed, (now) => Effect.as(Gates.pass(operation, now.situation), project(now)))
+      Effect.flatMap(Status.observe, (now) => Effect.as(Gates.pass(operation, now.situation), project(now)))
     )
 
   return {

@@ -77,6 +77,8 @@ export interface DurableState {
   /** History id of the server that the checkpoint belongs to, blank if it has none (wire.md §12). */
   readonly historyId: string
   readonly rowsOfUserId: string
+  /** Which `open` of the database was the last (client-state.md §5). */
+  readonly engineEpoch: number
 }
 
 interface StateRow {
@@ -106,6 +108,7 @@ interface StateRow {
   readonly newest_bundle_hash: string
   readonly history_id: string
   readonly rows_of_user_id: string
+  readonly engine_epoch: number
   readonly next_source_bundle_id: number | null
   readonly owner_user_id: string | null
 }
@@ -142,7 +145,7 @@ export const read: Effect.Effect<DurableState, SqlError, SyncDatabase> = Effect.
             o.snapshot_bundle_seq, o.snapshot_row_count,
             b.state, b.source_id, b.source_bundle_id, b.canonical_request_hash, b.row_count, b.initialization_id,
             b.remote_bundle_hash, b.remote_bundle_seq,
-            e.newest_bundle_seq, e.newest_bundle_hash, e.history_id, e.rows_of_user_id,
+            e.newest_bundle_seq, e.newest_bundle_hash, e.history_id, e.rows_of_user_id, e.engine_epoch,
             s.next_source_bundle_id, s.owner_user_id
        FROM _sync_attachment_state AS a
        JOIN _sync_operation_state AS o ON o.singleton_key = 1
@@ -185,7 +188,8 @@ export const read: Effect.Effect<DurableState, SqlError, SyncDatabase> = Effect.
     },
     newestBundle: { seq: row.newest_bundle_seq, hash: row.newest_bundle_hash },
     historyId: row.history_id,
-    rowsOfUserId: row.rows_of_user_id
+    rowsOfUserId: row.rows_of_user_id,
+    engineEpoch: row.engine_epoch
   }
 })
 

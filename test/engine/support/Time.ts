@@ -2,7 +2,7 @@
 import { Effect, Fiber, TestClock } from "effect"
 
 /** Lets work that is not a matter of the clock (promises, turns of the event loop) go on. */
-const turn = Effect.async<void>((resume) => void setImmediate(() => resume(Effect.void)))
+export const turn = Effect.async<void>((resume) => void setImmediate(() => resume(Effect.void)))
 
 /** Runs an effect while as much time passes as it waits for. */
 export const whileTimePasses = <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>

@@ -98,6 +98,25 @@ const match = Effect.fnUntraced(function*(
   return { table, key: key.right, details, serverPayload }
 })
 
+/** What names a row within a round. */
+const idOf = ({ key, table }: Conflict): string => `${table.name} ${key}`
+
+/** The newest intents of the conflicting rows, one statement a table; rows that are not frozen are left out. */
+const intentsOf = Effect.fnUntraced(function*(
+  conflicts: ReadonlyArray<Conflict>
+): Effect.fn.Return<ReadonlyMap<string, Intent>, SqlError, SyncDatabase> {
+  const found = new Map<string, Intent>()
+  for (const table of new Set(conflicts.map((conflict) => conflict.table))) {
+    const ofTable = conflicts.filter((conflict) => conflict.table === table)
+    const intents = yield* ConflictRows.intents(table, ofTable.map(({ key }) => key))
+    for (const conflict of ofTable) {
+      const intent = intents.get(conflict.key)
+      if (intent !== undefined) found.set(idOf(conflict), intent)
+    }
+  }
+  return found
+})
+
 const decodeFailed = (conflict: Conflict, problem: RowPayload.PayloadProblem) =>
   Effect.zipRight(
     thaw,
@@ -266,14 +285,15 @@ export const resolve = Effect.fnUntraced(function*(
 
   const undecided = new Map<string, { readonly conflict: Conflict; readonly intent: Intent }>()
   const decided = new Map<string, Decided>()
+  const intents = yield* db.read(intentsOf(conflicts))
   for (const conflict of conflicts) {
-    const intent = yield* db.read(ConflictRows.intent(conflict.table, conflict.key))
+    const intent = intents.get(idOf(conflict))
     if (intent === undefined) return yield* unmatched(conflict.details)
     // Versions of a row never fall on a server that has kept its history.
     if (conflict.details.server_row_version < intent.frozenBase) {
       return yield* enterSourceRecovery("source_sequence_out_of_order")
     }
-    undecided.set(`${conflict.table.name} ${conflict.key}`, { conflict, intent })
+    undecided.set(idOf(conflict), { conflict, intent })
   }
 
   for (let asked = 0; asked < maxAsks; asked++) {
@@ -293,9 +313,7 @@ export const resolve = Effect.fnUntraced(function*(
         decidedByResolver: [...decided.values()].filter((one) => one.byResolver).length
       }
     }
-    for (const { conflict, intent } of changed) {
-      undecided.set(`${conflict.table.name} ${conflict.key}`, { conflict, intent })
-    }
+    for (const { conflict, intent } of changed) undecided.set(idOf(conflict), { conflict, intent })
   }
   return yield* exhausted
 })
@@ -306,9 +324,10 @@ const putIntoEffect = Effect.fnUntraced(function*(decided: ReadonlyArray<Decided
   SqlError | LocalDataError | Effect.Effect.Error<ReturnType<typeof ConflictRows.resolve>>,
   SyncDatabase
 > {
+  const newest = yield* intentsOf(decided.map(({ conflict }) => conflict))
   const changed: Array<{ readonly conflict: Conflict; readonly intent: Intent }> = []
   for (const { conflict, intent } of decided) {
-    const now = yield* ConflictRows.intent(conflict.table, conflict.key)
+    const now = newest.get(idOf(conflict))
     if (now !== undefined && !sameIntent(intent, now)) changed.push({ conflict, intent: now })
   }
   if (changed.length === 0) yield* ConflictRows.resolve(decided.map((one) => one.resolution))

@@ -29,6 +29,7 @@ export interface Intent {
 }
 
 interface IntentRow {
+  readonly key_json: string
   readonly op: Intent["op"]
   readonly base_row_version: number
   readonly local_payload: string | null
@@ -37,48 +38,44 @@ interface IntentRow {
   readonly deleted: number | null
 }
 
+const intentOf = (row: IntentRow): Intent => {
+  const frozen = { key: row.key_json, frozenBase: row.base_row_version }
+  return row.edited_base === null
+    ? { ...frozen, op: row.op, base: row.base_row_version, row: row.local_payload ?? undefined }
+    : {
+      ...frozen,
+      op: row.live === null ? "DELETE" : row.deleted === 0 ? "UPDATE" : "INSERT",
+      base: row.edited_base,
+      row: row.live ?? undefined
+    }
+}
+
 /**
- * Reads the newest intent of a frozen row; `undefined` if the key is not frozen. A newer edit of the row is the intent,
- * its operation derived from the live row as at freeze.
+ * Reads the newest intents of frozen rows of a table, one statement for all of them, by their keys; keys that are not
+ * frozen are left out. A newer edit of the row is the intent, its operation derived from the live row as at freeze.
  *
  * @since 0.1.0
  * @category reading
  */
-export const intent = Effect.fnUntraced(function*(
+export const intents = Effect.fnUntraced(function*(
   table: SyncTable,
-  key: string
-): Effect.fn.Return<Intent | undefined, SqlError, SyncDatabase> {
+  keys: ReadonlyArray<string>
+): Effect.fn.Return<ReadonlyMap<string, Intent>, SqlError, SyncDatabase> {
   const db = yield* SyncDatabase
   const name = identifier(table.declaredName)
-  const [row] = yield* db.all<IntentRow>(
-    `SELECT o.op, o.base_row_version, o.local_payload, d.base_row_version AS edited_base, s.deleted,
+  const rows = yield* db.all<IntentRow>(
+    `SELECT o.key_json, o.op, o.base_row_version, o.local_payload, d.base_row_version AS edited_base, s.deleted,
             (SELECT ${localObject(table, "t")} FROM ${name} AS t
-              WHERE t.${identifier(table.key.declaredName)} = ${keyFromJson(table, "o.key_json")}) AS live
+              WHERE ${hasKey(table, "t", "o.key_json")}) AS live
        FROM _sync_outbox_rows AS o
        LEFT JOIN _sync_dirty_rows AS d
               ON d.schema_name = o.schema_name AND d.table_name = o.table_name AND d.key_json = o.key_json
        LEFT JOIN _sync_row_state AS s
               ON s.schema_name = o.schema_name AND s.table_name = o.table_name AND s.key_json = o.key_json
-      WHERE o.schema_name = ? AND o.table_name = ? AND o.key_json = ?`,
-    [db.schema, table.name, key]
+      WHERE o.schema_name = ? AND o.table_name = ? AND o.key_json IN (SELECT value FROM json_each(?))`,
+    [db.schema, table.name, JSON.stringify(keys)]
   )
-  if (row === undefined) return undefined
-  if (row.edited_base === null) {
-    return {
-      key,
-      op: row.op,
-      base: row.base_row_version,
-      row: row.local_payload ?? undefined,
-      frozenBase: row.base_row_version
-    }
-  }
-  return {
-    key,
-    op: row.live === null ? "DELETE" : row.deleted === 0 ? "UPDATE" : "INSERT",
-    base: row.edited_base,
-    row: row.live ?? undefined,
-    frozenBase: row.base_row_version
-  }
+  return new Map(rows.map((row) => [row.key_json, intentOf(row)]))
 })
 
 /**
@@ -144,7 +141,7 @@ const requeue = Effect.fnUntraced(function*(
        SELECT ?, ?, r.key, r.op, r.base,
               CASE WHEN r.op <> 'DELETE' THEN (
                 SELECT ${localObject(table, "t")} FROM ${identifier(table.declaredName)} AS t
-                 WHERE t.${identifier(table.key.declaredName)} = ${keyFromJson(table, "r.key_json")}) END,
+                 WHERE ${hasKey(table, "t", "r.key_json")}) END,
               coalesce((SELECT max(dirty_ordinal) FROM _sync_dirty_rows), 0) + r.position
          FROM (SELECT e.value ->> 0 AS key, e.value ->> 0 AS key_json, e.value ->> 1 AS op, e.value ->> 2 AS base,
                       e.key + 1 AS position FROM json_each(?) AS e) AS r WHERE true
@@ -173,7 +170,7 @@ const findSwept = Effect.fnUntraced(function*(): Effect.fn.Return<
     `SELECT ${literal(table.name)} AS "table", d.key_json AS key FROM _sync_dirty_rows AS d
       WHERE d.table_name = ${literal(table.name)} AND d.payload IS NOT NULL
         AND NOT EXISTS (SELECT 1 FROM ${identifier(table.declaredName)} AS t
-                         WHERE t.${identifier(table.key.declaredName)} = ${keyFromJson(table, "d.key_json")})`
+                         WHERE ${hasKey(table, "t", "d.key_json")})`
   )
   const [row] = yield* db.all<{ readonly table: string; readonly key: string }>(
     `${perTable.join(" UNION ALL ")} LIMIT 1`

@@ -136,11 +136,14 @@ const onConflictStatus = (step: Step, refusal: Refusal, context: PushContext): P
     case "source_sequence_changed":
       return step === "commit" ? { _tag: "Recover", reason: "source_sequence_changed", preferred: "" } : undefined
     case "scope_uninitialized":
-    case "scope_initializing":
       if (step !== "create") return undefined
       return context.initializationPending
         ? { _tag: "LeaseLost", reason: "initialization_expired" }
-        : { _tag: "ScopeLost", reason: refusal.serverCode }
+        : { _tag: "ScopeLost", reason: "scope_uninitialized" }
+    case "scope_initializing":
+      return step === "create" && !context.initializationPending
+        ? { _tag: "ScopeLost", reason: "scope_initializing" }
+        : undefined
     default:
       return undefined
   }

@@ -2,7 +2,7 @@
  * The network of a test: every request is recorded, goes to the server that is running now, and can be given a fault.
  */
 import { HttpClient, HttpClientError, HttpClientResponse } from "@effect/platform"
-import { Effect } from "effect"
+import { Deferred, Effect, FiberId, Stream } from "effect"
 
 /** What a request is for; the names of wire.md §4. */
 export type Route =
@@ -30,6 +30,7 @@ export interface Exchange {
 export interface Answer {
   readonly status: number
   readonly text: string
+  readonly headers?: Readonly<Record<string, string>>
 }
 
 /** Answers a request in place of the network; `ask` is what the server says, and makes it act. */
@@ -43,6 +44,8 @@ export interface Network {
   readonly fault: (route: Route, fault: Fault, times?: number) => Effect.Effect<void>
   /** Forgets all faults. */
   readonly heal: Effect.Effect<void>
+  /** Breaks the event streams that are open. */
+  readonly cutStreams: Effect.Effect<void>
   /** Routes asked for since the last call, but for the snapshot sessions that are deleted in the background. */
   readonly asked: Effect.Effect<ReadonlyArray<Route>>
 }
@@ -76,6 +79,10 @@ export const makeNetwork = (
   const requests: Array<Exchange> = []
   let faults: Array<{ readonly route: Route; readonly fault: Fault; left: number }> = []
   let seen = 0
+  let cut = Deferred.unsafeMake<never, unknown>(FiberId.none)
+  /** A stream of events has no end to wait for: it is passed on as it is. */
+  const cuttable = (response: HttpClientResponse.HttpClientResponse) =>
+    Object.defineProperty(response, "stream", { value: Stream.interruptWhenDeferred(response.stream, cut) })
   const client = HttpClient.make((request, url) =>
     Effect.suspend(() => {
       const body = request.body._tag === "Uint8Array" ? new TextDecoder().decode(request.body.body) : ""
@@ -93,11 +100,15 @@ export const makeNetwork = (
       })
       const planned = faults.find(({ left, route }) => route === exchange.route && left > 0)
       if (planned !== undefined) planned.left--
+      else if (exchange.route === "watch") return Effect.map(server().execute(request), cuttable)
       return (planned === undefined ? ask : planned.fault(exchange, ask)).pipe(
-        Effect.map(({ status, text }) =>
+        Effect.map(({ headers, status, text }) =>
           HttpClientResponse.fromWeb(
             request,
-            new Response(text === "" ? null : text, { status, headers: { "content-type": "application/json" } })
+            new Response(text === "" ? null : text, {
+              status,
+              headers: { "content-type": "application/json", ...headers }
+            })
           )
         ),
         Effect.mapError((cause) => new HttpClientError.RequestError({ request, reason: "Transport", cause }))
@@ -110,6 +121,11 @@ export const makeNetwork = (
     fault: (route, fault, times = 1) => Effect.sync(() => void faults.push({ route, fault, left: times })),
     heal: Effect.sync(() => {
       faults = []
+    }),
+    cutStreams: Effect.suspend(() => {
+      const broken = cut
+      cut = Deferred.unsafeMake<never, unknown>(FiberId.none)
+      return Effect.asVoid(Deferred.fail(broken, new TypeError("terminated")))
     }),
     asked: Effect.sync(() => {
       const since = requests.slice(seen).map(({ route }) => route).filter((route) => route !== "snapshot delete")
@@ -147,3 +163,22 @@ export const before = (happens: Effect.Effect<unknown, unknown>): Fault => (_exc
 /** Something happens between the server's answer and its arrival. */
 export const after = (happens: Effect.Effect<unknown, unknown>): Fault => (_exchange, ask) =>
   Effect.zipLeft(ask, happens)
+
+/** The server acts twice, as when something between has delivered the request again; the second answer arrives. */
+export const twice: Fault = (_exchange, ask) => Effect.zipRight(ask, ask)
+
+/** The answer ends before its end. */
+export const truncated: Fault = (_exchange, ask) =>
+  Effect.map(ask, ({ status, text }) => ({
+    status,
+    text: text.slice(0, -2),
+    headers: { "content-length": String(text.length) }
+  }))
+
+/** A refusal that says how many seconds to wait. */
+export const retryAfter = (status: number, seconds: number): Fault => () =>
+  Effect.succeed({
+    status,
+    text: JSON.stringify({ error: "service_unavailable", message: "busy" }),
+    headers: { "retry-after": String(seconds) }
+  })

@@ -18,6 +18,8 @@ import type { BundleLimits } from "../protocol/Wire.js"
 import type { RetryPolicy } from "../remote/RetryPolicy.js"
 import type { Caller } from "../remote/SyncApi.js"
 import type { SyncConfig } from "./SyncConfig.js"
+import type { BackgroundStatus } from "./SyncLoopRules.js"
+import { off } from "./SyncLoopRules.js"
 
 /**
  * The memory of a client instance.
@@ -42,6 +44,8 @@ export interface Memory {
   readonly resolver: ConflictResolver
   /** Request hash of the upload that was refused last without a definite reason (push.md §5.2). */
   readonly refusedRequestHash: string
+  /** Rows were written while the upload that was refused last was under way. */
+  readonly writtenDuringUpload: boolean
   /** A `rebuild` of this instance has met a divergence; the next one goes around it (recovery.md §5.4). */
   readonly diverged: boolean
   /** The bundle at the checkpoint has been compared with the server's in this session (DESIGN D18). */
@@ -50,6 +54,7 @@ export interface Memory {
   readonly snapshotTransfer: SnapshotTransfer
   readonly running: SyncOperation | undefined
   readonly lastError: SyncError | undefined
+  readonly background: BackgroundStatus
 }
 
 /**
@@ -120,12 +125,14 @@ export const make = Effect.fnUntraced(function*(
       downloadsPaused: false,
       resolver: config.resolver,
       refusedRequestHash: "",
+      writtenDuringUpload: false,
       diverged: false,
       historyChecked: false,
       pushTransfer: noPushTransfer,
       snapshotTransfer: noSnapshotTransfer,
       running: undefined,
-      lastError: undefined
+      lastError: undefined,
+      background: off
     }),
     progress: yield* PubSub.sliding<Progress>(64),
     changes: yield* PubSub.sliding<TablesChanged>(256),

@@ -8,6 +8,7 @@ import * as SqlClient from "@effect/sql/SqlClient"
 import type { SqlError } from "@effect/sql/SqlError"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
@@ -33,7 +34,6 @@ import type {
 import type { Credentials } from "../remote/Credentials.js"
 import * as RetryPolicy from "../remote/RetryPolicy.js"
 import { make as makeApi, SyncApi } from "../remote/SyncApi.js"
-import { dropTriggers } from "../storage/ChangeCapture.js"
 import { install } from "../storage/Installation.js"
 import { catchSql } from "../storage/StorageFailure.js"
 import { make as makeDatabase, SyncDatabase } from "../storage/SyncDatabase.js"
@@ -59,6 +59,9 @@ import * as Session from "./Session.js"
 import * as Status from "./Status.js"
 import type { SyncOptions } from "./SyncConfig.js"
 import * as SyncConfig from "./SyncConfig.js"
+import * as SyncLoop from "./SyncLoop.js"
+import type { BackgroundStatus } from "./SyncLoopRules.js"
+import * as SyncLoopSignals from "./SyncLoopSignals.js"
 
 /**
  * What every operation may fail with before it starts.
@@ -83,6 +86,8 @@ export interface ClientStatus {
   readonly downloadsPaused: boolean
   /** The error of the last operation that failed, `undefined` after a success. */
   readonly lastError: SyncError | undefined
+  /** What `run` is doing. */
+  readonly background: BackgroundStatus
 }
 
 /**
@@ -156,10 +161,19 @@ export class SyncClient extends Context.Tag("oversqlite/SyncClient")<SyncClient,
   readonly pauseDownloads: Effect.Effect<void>
   /** The opposite of `pauseDownloads`. */
   readonly resumeDownloads: Effect.Effect<void>
+  /**
+   * Works in the background until the fiber is interrupted or the client closed: pushes what the host writes and pulls
+   * what others write, with growing pauses while something is in the way. Never fails: what goes wrong is in `status`.
+   * Takes its turn like any operation; never attaches and never rebuilds. A second `run` waits for the first
+   * (retry-and-loops.md §4.3, §5).
+   */
+  readonly run: Effect.Effect<void>
+  /** Tells `run` that the host has written, so that it need not find out by looking. */
+  readonly notifyLocalWrite: Effect.Effect<void>
+  /** Tells `run` that the network is back: no pause counts any more. */
+  readonly notifyOnline: Effect.Effect<void>
   /** Replaces the conflict resolver, from the next conflict on. */
   readonly setResolver: (resolver: ConflictResolver) => Effect.Effect<void>
-  /** Drops the engine's triggers of a table for a migration of the host; the next client installs them again. */
-  readonly dropTriggers: (table: string) => Effect.Effect<void, EntryError | StorageError>
   /** Push transfer counters of this client instance. */
   readonly pushTransfer: Effect.Effect<PushTransfer>
   /** Snapshot transfer counters of this client instance. */
@@ -217,6 +231,8 @@ export const make = Effect.fnUntraced(function*(
   yield* catchSql(Effect.provideService(WorkTables.create, SyncDatabase, database))
   const session = yield* Session.make(config, RetryPolicy.make(options.retryPolicy))
   const lock = yield* OperationLock.make
+  const loopLock = yield* OperationLock.make
+  const signals = yield* SyncLoopSignals.make
   const environment = Context.make(SyncDatabase, database).pipe(
     Context.add(SyncApi, api),
     Context.add(Session.Session, session)
@@ -258,7 +274,7 @@ export const make = Effect.fnUntraced(function*(
       )
       : Effect.void
 
-  const exclusive = <A, E>(
+  const alone = <A, E>(
     operation: SyncOperation,
     self: Effect.Effect<A, E, Environment>
   ): Effect.Effect<A, E | Busy> =>
@@ -277,6 +293,19 @@ export const make = Effect.fnUntraced(function*(
       named(operation)
     )
 
+  /** An operation that the host has called: the background work hears of its end. */
+  const exclusive = <A, E>(
+    operation: SyncOperation,
+    self: Effect.Effect<A, E, Environment>
+  ): Effect.Effect<A, E | Busy> =>
+    Effect.onExit(
+      alone(operation, self),
+      (exit) => signals.notify({ _tag: "Finished", operation, succeeded: Exit.isSuccess(exit) })
+    )
+
+  const switched = (change: Parameters<typeof Session.remember>[0]) =>
+    Effect.zipRight(within(Session.remember(change)), signals.notify({ _tag: "Switched" }))
+
   const gated = <A, E>(operation: SyncOperation, self: Effect.Effect<A, E, Environment>) =>
     Effect.flatMap(
       SyncDatabase,
@@ -293,7 +322,8 @@ export const make = Effect.fnUntraced(function*(
 
   const release = within(Session.remember({ closed: true, connected: false })).pipe(
     Effect.zipRight(Effect.ignore(within(database.read(WorkTables.drop)))),
-    Effect.zipRight(ownership.release)
+    Effect.zipRight(ownership.release),
+    Effect.zipRight(signals.notify({ _tag: "Switched" }))
   )
   const close = Effect.uninterruptible(lock.withLockNext(release))
 
@@ -330,13 +360,18 @@ export const make = Effect.fnUntraced(function*(
     sourceInfo: readOnly("sourceInfo", gated("sourceInfo", sourceInfo)),
     inspect: readOnly("inspect", inspect),
     close,
-    pauseUploads: within(Session.remember({ uploadsPaused: true })),
-    resumeUploads: within(Session.remember({ uploadsPaused: false })),
-    pauseDownloads: within(Session.remember({ downloadsPaused: true })),
-    resumeDownloads: within(Session.remember({ downloadsPaused: false })),
+    pauseUploads: switched({ uploadsPaused: true }),
+    resumeUploads: switched({ uploadsPaused: false }),
+    pauseDownloads: switched({ downloadsPaused: true }),
+    resumeDownloads: switched({ downloadsPaused: false }),
+    run: loopLock.withLock(within(SyncLoop.run({
+      push: alone("pushPending", Push.push),
+      pull: alone("pullToStable", Pull.pull),
+      signals
+    }))),
+    notifyLocalWrite: signals.notify({ _tag: "Written" }),
+    notifyOnline: signals.notify({ _tag: "Online" }),
     setResolver: (resolver) => within(Session.remember({ resolver })),
-    dropTriggers: (table) =>
-      readOnly("construct", Effect.provideService(dropTriggers(table), SqlClient.SqlClient, sql)),
     pushTransfer: Effect.map(within(Session.memory), (memory) => memory.pushTransfer),
     snapshotTransfer: Effect.map(within(Session.memory), (memory) => memory.snapshotTransfer),
     resetTransfer: (direction) => within(Session.resetTransfer(direction)),
@@ -346,11 +381,13 @@ export const make = Effect.fnUntraced(function*(
         connected: memory.connected,
         uploadsPaused: memory.uploadsPaused,
         downloadsPaused: memory.downloadsPaused,
-        lastError: memory.lastError
+        lastError: memory.lastError,
+        background: memory.background
       })),
       Stream.changesWith((left, right) =>
         left.running === right.running && left.connected === right.connected && left.lastError === right.lastError &&
-        left.uploadsPaused === right.uploadsPaused && left.downloadsPaused === right.downloadsPaused
+        left.uploadsPaused === right.uploadsPaused && left.downloadsPaused === right.downloadsPaused &&
+        left.background === right.background
       )
     ),
     progress: Stream.fromPubSub(session.progress),

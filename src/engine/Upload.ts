@@ -31,6 +31,7 @@ import type { OutboxHeader } from "../storage/ClientState.js"
 import * as ClientState from "../storage/ClientState.js"
 import type { CommittedBundle } from "../storage/CommittedStage.js"
 import * as CommittedStage from "../storage/CommittedStage.js"
+import * as DirtyRows from "../storage/DirtyRows.js"
 import * as Outbox from "../storage/Outbox.js"
 import { SyncDatabase } from "../storage/SyncDatabase.js"
 import { findStranger } from "../storage/WireRows.js"
@@ -292,8 +293,9 @@ const afterSeedAnswerLost = Effect.gen(function*() {
 const refuse = (refusal: Refusal) =>
   Effect.gen(function*() {
     const db = yield* SyncDatabase
-    yield* db.transaction(Outbox.thaw)
-    yield* Session.remember({ refusedRequestHash: "" })
+    // The freeze has left no dirty row behind: those that are there now were written since.
+    const writtenDuringUpload = yield* db.transaction(Effect.zipLeft(DirtyRows.exists, Outbox.thaw))
+    yield* Session.remember({ refusedRequestHash: "", writtenDuringUpload })
     return yield* raise((operation) =>
       new UploadRefused({
         operation,

@@ -166,9 +166,13 @@ export class SyncApi extends Context.Tag("oversqlite/SyncApi")<SyncApi, {
   /**
    * `GET /sync/watch` (wire.md §4.8), **one** attempt. The stream never ends by itself: when the server closes it, it
    * fails with `TransportError(body_interrupted)`; after a silence of `watchIdleTimeout` with `TransportError(timeout)`;
-   * an event that makes no sense is a `ProtocolError`.
+   * an event that makes no sense is a `ProtocolError`. `onOpen` runs when the headers of the answer have come.
    */
-  readonly watch: (caller: Caller, afterBundleSeq: number) => Stream.Stream<Wire.ChangeEvent, RequestFailure>
+  readonly watch: (
+    caller: Caller,
+    afterBundleSeq: number,
+    options?: { readonly onOpen?: Effect.Effect<void> | undefined } | undefined
+  ) => Stream.Stream<Wire.ChangeEvent, RequestFailure>
 }>() {
   /**
    * The service over the host's transport. A base address that is none: `ConfigurationError(base_url_invalid)`.
@@ -341,7 +345,7 @@ export const make = (
           path: ["sync", "snapshot-sessions", snapshotId]
         }),
 
-      watch: (caller, afterBundleSeq) =>
+      watch: (caller, afterBundleSeq, options) =>
         exchange.open(caller, {
           request: "bundle_change_watch",
           method: "GET",
@@ -349,6 +353,7 @@ export const make = (
           query: { after_bundle_seq: afterBundleSeq },
           accept: "text/event-stream"
         }).pipe(
+          Effect.tap(options?.onOpen ?? Effect.void),
           Effect.map((response) =>
             ServerEvents.decode(endlessBytes("bundle_change_watch", response, watchIdleTimeout))
           ),

@@ -3,81 +3,73 @@ import type Database from "better-sqlite3"
 import { Effect, Either, Stream } from "effect"
 import { createHash } from "node:crypto"
 import { CanonicalJson } from "oversqlite/protocol"
-import type { ServerFailure } from "oversqlite/server"
 import type { Server } from "./Parts.js"
 
-/** One row: the name of its table, its key and its canonical text. */
-interface Row {
-  readonly table: string
-  readonly key: string
-  readonly text: string
-}
-
-/** The rows of one party: tables by name, keys by their bytes. */
-type Rows = Stream.Stream<Row, ServerFailure>
+type Table = keyof typeof keys
 
 const keys = { cities: "id", continents: "code", countries: "code" }
 
+const tableNames: ReadonlyArray<Table> = ["cities", "continents", "countries"]
+
+/** Sees every row of a party, one by one: tables by name, keys by their bytes. `text` is the canonical text of the row. */
+type Read<E = never> = (see: (table: string, key: string, text: string) => void) => Effect.Effect<void, E>
+
 /** The rows of a device, read through the application's own connection. */
-export const deviceRows = (database: Database.Database): Rows =>
-  Stream.flatMap(
-    Stream.fromIterable(Object.entries(keys)),
-    ([table, key]) =>
-      Stream.suspend(() =>
-        Stream.fromIterable(
-          database.prepare<[], Readonly<Record<string, unknown>>>(
-            `SELECT * FROM ${table} ORDER BY ${key}`
-          ).iterate()
-        )
-      ).pipe(
-        Stream.map((row): Row => ({ table, key: String(row[key]), text: CanonicalJson.encode(row) }))
-      )
-  )
-
-/** The rows of the account on the server. */
-export const serverRows = ({ rows }: Server): Rows =>
-  Stream.map(rows, ({ key, payload, table }): Row => ({
-    table: table.table,
-    key,
-    text: Either.getOrThrow(CanonicalJson.canonicalize(payload))
-  }))
-
-export interface Digest {
-  readonly rows: number
-  /** SHA-256 per table, in hexadecimal digits. */
-  readonly tables: Readonly<Record<string, string>>
-}
-
-export const digest = (rows: Rows): Effect.Effect<Digest, ServerFailure> =>
-  Effect.gen(function*() {
-    const hashes = Object.fromEntries(Object.keys(keys).map((table) => [table, createHash("sha256")]))
-    let count = 0
-    yield* Stream.runForEachChunk(rows, (chunk) =>
-      Effect.sync(() => {
-        for (const { table, text } of chunk) {
-          hashes[table]?.update(`${text}\n`)
-          count++
-        }
-      }))
-    return {
-      rows: count,
-      tables: Object.fromEntries(Object.entries(hashes).map(([table, hash]) => [table, hash.digest("hex")]))
+export const readDevice = (database: Database.Database): Read => (see) =>
+  Effect.sync(() => {
+    for (const table of tableNames) {
+      const key = keys[table]
+      const rows = database.prepare<[], Readonly<Record<string, unknown>>>(`SELECT * FROM ${table} ORDER BY ${key}`)
+      for (const row of rows.iterate()) see(table, String(row[key]), CanonicalJson.encode(row))
     }
   })
 
-const differences = (left: ReadonlyMap<string, string>, right: ReadonlyMap<string, string>): ReadonlyArray<string> =>
-  [...new Set([...left.keys(), ...right.keys()])]
-    .filter((key) => left.get(key) !== right.get(key))
-    .map((key) => `  ${key}\n    ${left.get(key) ?? "(no row)"}\n    ${right.get(key) ?? "(no row)"}`)
+/** The rows of the account on the server. */
+export const readServer = ({ rows }: Server): Read<Stream.Stream.Error<Server["rows"]>> => (see) =>
+  Stream.runForEachChunk(rows, (chunk) =>
+    Effect.sync(() => {
+      for (const { key, payload, table } of chunk) {
+        see(table.table, key, Either.getOrThrow(CanonicalJson.canonicalize(payload)))
+      }
+    }))
 
-const byKey = (rows: Rows) =>
-  Stream.runFold(rows, new Map<string, string>(), (map, { key, table, text }) => map.set(`${table} ${key}`, text))
+/** How many rows a party has, and per table SHA-256 over their texts in hexadecimal digits. */
+export interface Digest {
+  readonly rows: number
+  readonly tables: Readonly<Record<string, string>>
+}
+
+export const digest = <E>(read: Read<E>): Effect.Effect<Digest, E> =>
+  Effect.gen(function*() {
+    const hashes = new Map<string, ReturnType<typeof createHash>>(
+      tableNames.map((table) => [table, createHash("sha256")])
+    )
+    let rows = 0
+    yield* read((table, _key, text) => {
+      hashes.get(table)?.update(`${text}\n`)
+      rows++
+    })
+    return { rows, tables: Object.fromEntries([...hashes].map(([table, hash]) => [table, hash.digest("hex")])) }
+  })
+
+const texts = <E>(read: Read<E>): Effect.Effect<ReadonlyMap<string, string>, E> =>
+  Effect.gen(function*() {
+    const found = new Map<string, string>()
+    yield* read((table, key, text) => found.set(`${table} ${key}`, text))
+    return found
+  })
 
 /** Compares two parties row by row: a text for people, with ten rows at most. */
-export const explain = (leftName: string, left: Rows, rightName: string, right: Rows) =>
-  Effect.gen(function*() {
-    const found = differences(yield* byKey(left), yield* byKey(right))
-    const more = found.length > 10 ? [`  and ${found.length - 10} more`] : []
-    return [`${found.length} rows differ between ${leftName} and ${rightName}:`, ...found.slice(0, 10), ...more]
-      .join("\n")
+export const explain = <E, F>(leftName: string, left: Read<E>, rightName: string, right: Read<F>) =>
+  Effect.zipWith(texts(left), texts(right), (left, right) => {
+    const differing = [...new Set([...left.keys(), ...right.keys()])].filter((key) => left.get(key) !== right.get(key))
+    return [
+      `${differing.length} rows differ between ${leftName} and ${rightName}:`,
+      ...differing.slice(0, 10).flatMap((key) => [
+        `  ${key}`,
+        `    ${leftName}: ${left.get(key) ?? "no row"}`,
+        `    ${rightName}: ${right.get(key) ?? "no row"}`
+      ]),
+      ...differing.length > 10 ? [`  and ${differing.length - 10} more`] : []
+    ].join("\n")
   })

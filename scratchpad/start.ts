@@ -8,7 +8,7 @@ import type Database from "better-sqlite3"
 import { Data, Effect, Equal } from "effect"
 import { parseArgs } from "node:util"
 import type { SyncClient, SyncReport } from "oversqlite"
-import { deviceRows, digest, explain, serverRows } from "./Digest.js"
+import { digest, explain, readDevice, readServer } from "./Digest.js"
 import type { Digest } from "./Digest.js"
 import { openDatabase, startClient, startServer, user } from "./Parts.js"
 import * as Reports from "./Report.js"
@@ -127,7 +127,7 @@ const job = (size: number | undefined) =>
     yield* report.step("A and B sync until quiet", () => edited, syncUntilQuiet(a, b))
     yield* report.step("A syncs with nothing to do", () => 0, a.sync)
 
-    const parties = { A: deviceRows(connectA), B: deviceRows(connectB), server: serverRows(server) }
+    const parties = { A: readDevice(connectA), B: readDevice(connectB), server: readServer(server) }
     const [digestA, digestB, digestServer] = yield* report.step(
       "all rows of A, B and server compared",
       (digests) => digests.reduce((sum, { rows }) => sum + rows, 0),

@@ -11,7 +11,7 @@ import * as ClientState from "./ClientState.js"
 import * as DirtyRows from "./DirtyRows.js"
 import * as Outbox from "./Outbox.js"
 import * as RowApply from "./RowApply.js"
-import { identifier, keyFromJson, localObject } from "./SqlText.js"
+import { hasKey, hasKeyIn, identifier, keyFromJson, localObject } from "./SqlText.js"
 import { SyncDatabase } from "./SyncDatabase.js"
 import type { SyncTable } from "./SyncTable.js"
 import { keyJsonOf } from "./WireRows.js"
@@ -95,8 +95,7 @@ export interface ReplayOutcome {
   readonly foreign: boolean
 }
 
-const keyJoin = (table: SyncTable, key: string): string =>
-  `t.${identifier(table.key.declaredName)} = ${keyFromJson(table, key)}`
+const keyJoin = (table: SyncTable, key: string): string => hasKey(table, "t", key)
 
 /** The decision of push.md §9.2 for every uploaded row of a table, from the live row. */
 const decide = (table: SyncTable): string =>
@@ -184,7 +183,7 @@ const classify: Effect.Effect<Classified, SqlError, SyncDatabase> = Effect.gen(f
     const rows = yield* db.all<Compared>(
       `SELECT o.row_ordinal, o.table_name, o.op, o.base_row_version, o.wire_payload,
               p.op AS staged_op, p.row_version AS staged_version, p.payload AS staged_payload, p.mode
-         FROM (SELECT * FROM _sync_outbox_rows WHERE row_ordinal > ? ORDER BY row_ordinal LIMIT ?) AS o
+         FROM (SELECT * FROM _sync_outbox_rows WHERE ${Outbox.ofBundle} AND row_ordinal > ? ORDER BY row_ordinal LIMIT ?) AS o
          LEFT JOIN temp._sync_incoming AS p ON p.table_name = o.table_name AND p.key_json = o.key_json
         ORDER BY o.row_ordinal`,
       [after, db.applyRows]
@@ -338,8 +337,13 @@ const settleVanished = Effect.fnUntraced(function*(): Effect.fn.Return<Vanished,
       [db.schema, table.name, table.name, table.name]
     )
     yield* db.all(
-      `DELETE FROM ${name} WHERE ${identifier(table.key.declaredName)} IN (
-         SELECT ${keyFromJson(table, "x.key_json")} FROM (${rows}) AS x WHERE x.live IS x.local_payload)`,
+      `DELETE FROM ${name} WHERE ${
+        hasKeyIn(
+          table,
+          "",
+          `SELECT ${keyFromJson(table, "x.key_json")} FROM (${rows}) AS x WHERE x.live IS x.local_payload`
+        )
+      }`,
       [table.name, table.name]
     )
     yield* db.all(

@@ -5,6 +5,7 @@
  */
 import type { SqlError } from "@effect/sql/SqlError"
 import * as Effect from "effect/Effect"
+import { ofBundle } from "./Outbox.js"
 import { SyncDatabase } from "./SyncDatabase.js"
 
 /**
@@ -52,7 +53,7 @@ export const pending: Effect.Effect<
   Effect.map(
     db.all<{ readonly dirty: number; readonly frozen: number; readonly materialized: number }>(
       `SELECT (SELECT count(*) FROM _sync_dirty_rows) AS dirty,
-              (SELECT coalesce(max(row_ordinal) + 1, 0) FROM _sync_outbox_rows) AS frozen,
+              (SELECT coalesce(max(row_ordinal) + 1, 0) FROM _sync_outbox_rows WHERE ${ofBundle}) AS frozen,
               EXISTS (SELECT 1 FROM _sync_row_state WHERE deleted = 0) AS materialized`
     ),
     ([row]) => ({ dirty: row?.dirty ?? 0, frozen: row?.frozen ?? 0, materialized: row?.materialized === 1 })

@@ -12,7 +12,7 @@ import { raise } from "../contract/SyncOperation.js"
 import type { OutboxHeader } from "./ClientState.js"
 import * as ClientState from "./ClientState.js"
 import * as Outbox from "./Outbox.js"
-import { dashed, identifier, keyFromJson, keyJsonToWire, literal, localObject, path as jsonPath } from "./SqlText.js"
+import { dashed, hasKey, identifier, keyJsonToWire, literal, localObject, path as jsonPath } from "./SqlText.js"
 import { SyncDatabase } from "./SyncDatabase.js"
 import type { SyncColumn, SyncTable } from "./SyncTable.js"
 import { jsonArray } from "./TableSql.js"
@@ -46,8 +46,7 @@ const problemsOf = (column: SyncColumn, exactIntegers: boolean): ReadonlyArray<s
   ]
 }
 
-const keyJoin = (table: SyncTable, key: string): string =>
-  `t.${identifier(table.key.declaredName)} = ${keyFromJson(table, key)}`
+const keyJoin = (table: SyncTable, key: string): string => hasKey(table, "t", key)
 
 /** The first row that cannot be frozen. A key without a row is left out: nothing of it goes up but, at most, a delete. */
 const checkStatement = (table: SyncTable, exactIntegers: boolean): string => {

@@ -11,6 +11,15 @@ import * as ClientState from "./ClientState.js"
 import { SyncDatabase } from "./SyncDatabase.js"
 import { Breathe } from "./WorkTables.js"
 
+/**
+ * Narrows `_sync_outbox_rows` to the one frozen upload. Its primary key begins with the bundle id: without this condition
+ * every read of a range of ordinals would scan the whole outbox.
+ *
+ * @since 0.1.0
+ * @category reading
+ */
+export const ofBundle = "source_bundle_id = (SELECT min(source_bundle_id) FROM _sync_outbox_rows)"
+
 interface FrozenRow {
   readonly row_ordinal: number
   readonly schema_name: string
@@ -34,7 +43,7 @@ export const requestHash: Effect.Effect<string, SqlError, SyncDatabase> = Effect
   for (let after = -1;;) {
     const rows = yield* db.all<FrozenRow>(
       `SELECT row_ordinal, schema_name, table_name, wire_key_json, op, base_row_version, wire_payload
-         FROM _sync_outbox_rows WHERE row_ordinal > ? ORDER BY row_ordinal LIMIT ?`,
+         FROM _sync_outbox_rows WHERE ${ofBundle} AND row_ordinal > ? ORDER BY row_ordinal LIMIT ?`,
       [after, db.applyRows]
     )
     digest.add(rows.map((row) => ({
@@ -70,7 +79,7 @@ export const chunk = (first: number, last: number): Effect.Effect<string, SqlErr
                     ELSE json_object('schema', schema_name, 'table', table_name, 'key', json(wire_key_json), 'op', op,
                                      'base_row_version', base_row_version, 'payload', json(wire_payload)) END
                   ORDER BY row_ordinal) AS rows
-           FROM _sync_outbox_rows WHERE row_ordinal BETWEEN ? AND ?`,
+           FROM _sync_outbox_rows WHERE ${ofBundle} AND row_ordinal BETWEEN ? AND ?`,
         [first, last]
       ),
       ([row]) => row?.rows ?? "[]"

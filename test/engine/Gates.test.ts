@@ -145,9 +145,7 @@ const everySituation = (): ReadonlyArray<Given> => {
 }
 
 describe("refusalOf [lifecycle.md §2, push.md §1, pull.md §1, §5.1]", () => {
-  for (
-    const [operation, names] of Object.entries(preconditions) as ReadonlyArray<[SyncOperation, typeof incremental]>
-  ) {
+  for (const [operation, names] of preconditions) {
     it(`${operation}: ${names.length === 0 ? "never refused" : names.join(", ")}; the first that is not met`, () => {
       for (const given of everySituation()) {
         const expected = names.map((name) => gates[name](given)).find((refusal) => refusal !== undefined)

@@ -48,9 +48,11 @@ export const prepareState: Effect.Effect<void, SqlError | OpenError, SyncDatabas
     const sourceId = yield* SourceIds.fresh
     yield* ClientState.ensureSource(sourceId)
     yield* ClientState.setAttachment({ sourceId })
-  } else if (!state.source.known) {
-    yield* ClientState.ensureSource(state.attachment.sourceId)
+  } else if (!state.source.known || state.source.ownerUserId === "") {
+    // A database of the reference does not say whose its source is; as long as it is attached, it is known.
+    yield* ClientState.ensureSource(state.attachment.sourceId, state.attachment.userId)
   }
+  yield* db.all("UPDATE _sync_apply_state SET apply_mode = 0 WHERE apply_mode <> 0")
 })
 
 /**

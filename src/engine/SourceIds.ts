@@ -10,7 +10,7 @@ import * as ClientState from "../storage/ClientState.js"
 import type { SyncDatabase } from "../storage/SyncDatabase.js"
 
 /**
- * Makes candidates for source ids; random UUIDs unless replaced.
+ * Makes candidates for source ids; random UUIDs unless replaced. A client takes it from the context it is built in.
  *
  * @since 0.1.0
  * @category context

@@ -56,6 +56,7 @@ import type { PushError } from "./Push.js"
 import * as Push from "./Push.js"
 import type { Progress, TablesChanged } from "./Session.js"
 import * as Session from "./Session.js"
+import { SourceIdGenerator } from "./SourceIds.js"
 import * as Status from "./Status.js"
 import type { SyncOptions } from "./SyncConfig.js"
 import * as SyncConfig from "./SyncConfig.js"
@@ -235,7 +236,8 @@ export const make = Effect.fnUntraced(function*(
   const signals = yield* SyncLoopSignals.make
   const environment = Context.make(SyncDatabase, database).pipe(
     Context.add(SyncApi, api),
-    Context.add(Session.Session, session)
+    Context.add(Session.Session, session),
+    Context.add(SourceIdGenerator, yield* SourceIdGenerator)
   )
   const within = <A, E>(self: Effect.Effect<A, E, Environment>): Effect.Effect<A, E> =>
     Effect.provide(self, environment)

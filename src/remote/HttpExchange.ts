@@ -82,7 +82,8 @@ export interface HttpExchange {
  * @category models
  */
 export interface HttpExchangeOptions {
-  readonly baseUrl: string
+  /** Absent: requests go to bare paths. */
+  readonly baseUrl: string | undefined
   readonly requestTimeout: Duration.Duration
   readonly body: BodyLimits
   readonly tracePropagation: boolean
@@ -151,7 +152,7 @@ export const make = (
   options: HttpExchangeOptions
 ): Effect.Effect<HttpExchange, ConfigurationError, HttpClient.HttpClient | Credentials> =>
   Effect.gen(function*() {
-    const baseUrl = yield* normaliseBaseUrl(options.baseUrl)
+    const baseUrl = options.baseUrl === undefined ? "" : yield* normaliseBaseUrl(options.baseUrl)
     const transport = yield* HttpClient.HttpClient
     // The spans of the transport would carry its failures, and those the request with its token.
     const client = HttpClient.withTracerDisabledWhen(transport, () => true)

@@ -33,8 +33,11 @@ export * from "./RequestFailure.js"
  * @category models
  */
 export interface RemoteOptions {
-  /** `http` or `https`, with the path prefix of the deployment if there is one; no query, no fragment. */
-  readonly baseUrl: string
+  /**
+   * `http` or `https`, with the path prefix of the deployment if there is one; no query, no fragment. Without it requests
+   * go to bare paths, and the host's `HttpClient` says where they are (`HttpClientRequest.prependUrl`).
+   */
+  readonly baseUrl?: string | undefined
   /** From sending a request to the headers of its answer; default 120 s. */
   readonly requestTimeout?: Duration.DurationInput | undefined
   /** Between two pieces of a body; default 30 s. */

@@ -1,7 +1,9 @@
+import { HttpClient, HttpClientRequest } from "@effect/platform"
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Either, Stream } from "effect"
+import { Effect, Either, Layer, Stream } from "effect"
 import * as Fs from "node:fs"
 import type { Wire } from "../../src/protocol/index.js"
+import { Credentials } from "../../src/remote/Credentials.js"
 import type { Caller } from "../../src/remote/SyncApi.js"
 import { Refusal, SyncApi } from "../../src/remote/SyncApi.js"
 import type { Received } from "./ScriptedServer.js"
@@ -196,6 +198,23 @@ describe("what is sent", () => {
     Effect.gen(function*() {
       const received = yield* requestOf((api) => api.capabilities(caller, "connect_capabilities"), baseUrl)
       assert.strictEqual(received.path, path)
+    }))
+
+  it.effect("bare paths without a base address, for a client of the host that knows the server [DESIGN §3]", () =>
+    Effect.gen(function*() {
+      const server = scriptedServer(refusal(403, "forbidden"))
+      const urls: Array<string> = []
+      const hosts = HttpClient.mapRequest(server.client, (request) => {
+        urls.push(request.url)
+        return HttpClientRequest.prependUrl(request, "https://sync.test/app")
+      })
+      yield* SyncApi.pipe(
+        Effect.flatMap((api) => Effect.ignore(api.connect(caller, true))),
+        Effect.provide(SyncApi.layer({})),
+        Effect.provide([Layer.succeed(HttpClient.HttpClient, hosts), Credentials.layerBearer("token-1")])
+      )
+      assert.deepStrictEqual(urls, ["/sync/connect"])
+      assert.strictEqual(server.received[0]?.path, "/app/sync/connect")
     }))
 
   const ids: ReadonlyArray<readonly [string, string]> = [

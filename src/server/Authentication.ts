@@ -47,7 +47,9 @@ const verifying = (secret: Redacted.Redacted<string>) => {
       try: () => jwtVerify(token, key, { algorithms: ["HS256", "HS384", "HS512"], currentDate }),
       catch: invalid
     })
-    const userId = verified.payload.sub?.trim() ?? ""
+    // Claims are whatever was signed.
+    const subject: unknown = verified.payload.sub
+    const userId = typeof subject === "string" ? subject.trim() : ""
     return userId === "" ? yield* invalid() : userId
   })
 }

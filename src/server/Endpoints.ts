@@ -35,7 +35,7 @@ const unparsable = (what: string) => refused("invalid_request", `Failed to parse
  * @category handlers
  */
 export const capabilities = answered(
-  "invalid_request",
+  "status_failed",
   Effect.gen(function*() {
     const server = yield* SyncServer
     return json(ResponseText.capabilities(yield* server.capabilities(yield* actor)))

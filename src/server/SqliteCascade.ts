@@ -102,20 +102,24 @@ const descend = (edges: ReadonlyArray<Edge>): string => `
     reference = excluded.reference, position = excluded.position
   WHERE excluded.root < root`
 
+/** The referring row is still there when its turn comes: no delete has reached it in an earlier place. */
+const present = (edge: Edge): string =>
+  `NOT EXISTS (SELECT 1 FROM temp.server_cascade AS x WHERE x.table_id = c.table_id AND x.key = c.key
+      AND (x.root, x.level, x.parent_position, x.reference)
+        < (f.root, f.level + 1, f.position, ${edge.reference.ordinal}))`
+
 const restricted = (edges: ReadonlyArray<Edge>): string =>
   edges.map((edge) => `
     SELECT f.table_id, f.key, ${literal(`is referred to by ${edge.child.name}.${edge.reference.column}`)} AS reason
     FROM temp.server_cascade AS f CROSS JOIN ${referring(edge, "f")}
-    WHERE f.table_id = ${edge.parentId} AND NOT EXISTS (SELECT 1 FROM temp.server_cascade AS x
-      WHERE x.table_id = c.table_id AND x.key = c.key AND (x.root < f.root OR (x.root = f.root AND x.level <= f.level)))
+    WHERE f.table_id = ${edge.parentId} AND ${present(edge)}
   `).join(" UNION ALL ")
 
 const capture = (edges: ReadonlyArray<Edge>): string => {
   const updates = edges.map((edge) => `
     UNION ALL SELECT c.table_id, c.key, f.root, f.level + 1, f.position, ${edge.reference.ordinal}, 'UPDATE'
     FROM temp.server_cascade AS f CROSS JOIN ${referring(edge, "f")}
-    WHERE f.table_id = ${edge.parentId} AND NOT EXISTS (SELECT 1 FROM temp.server_cascade AS x
-      WHERE x.table_id = c.table_id AND x.key = c.key AND (x.root < f.root OR (x.root = f.root AND x.level <= f.level)))`)
+    WHERE f.table_id = ${edge.parentId} AND ${present(edge)}`)
   return `
   INSERT INTO temp.server_effect (table_id, key, row_ordinal, rank, first_op, last_op, version_before)
   SELECT table_id, key, root, rank, op, op, 0 FROM (

@@ -9,7 +9,7 @@ import * as Effect from "effect/Effect"
 import type { LocalDataError } from "../contract/SyncError.js"
 import * as Outbox from "./Outbox.js"
 import * as RowApply from "./RowApply.js"
-import { identifier, keyFromJson, literal, localObject } from "./SqlText.js"
+import { hasKey, identifier, literal, localObject } from "./SqlText.js"
 import { SyncDatabase } from "./SyncDatabase.js"
 import type { SyncTable } from "./SyncTable.js"
 

@@ -8,7 +8,8 @@ import type { SqlError } from "@effect/sql/SqlError"
 import * as Effect from "effect/Effect"
 import type { OutboxHeader } from "./ClientState.js"
 import * as RowApply from "./RowApply.js"
-import { allOf, identifier, keyFromJson } from "./SqlText.js"
+import { allOf, hasKey, hasKeyIn, identifier, keyFromJson } from "./SqlText.js"
+import type { ConstraintKind } from "./StorageFailure.js"
 import { isConstraint } from "./StorageFailure.js"
 import { SyncDatabase } from "./SyncDatabase.js"
 import type { SyncTable } from "./SyncTable.js"
@@ -74,7 +75,7 @@ export const collect = Effect.fnUntraced(function*(
        SELECT p.key_json AS "key json", ${columns.join(", ")}
          FROM temp._sync_pending AS p
          JOIN ${identifier(table.declaredName)} AS t
-           ON t.${identifier(table.key.declaredName)} = ${keyFromJson(table, "p.key_json")}
+           ON ${hasKey(table, "t", "p.key_json")}
         WHERE p.table_name = '${table.name}'`
     )
     if (plan.serverWentBack) {
@@ -177,6 +178,31 @@ const locate = Effect.fnUntraced(function*(
   return row?.key ?? ""
 })
 
+const refuse = (table: SyncTable, key: string, constraint: ConstraintKind, cause: unknown) =>
+  Effect.fail(
+    new RowApply.RowRefused({
+      offender: { ord: 0, bundle: 0, code: "local_constraint", table: table.name, key },
+      constraint,
+      cause
+    })
+  )
+
+/** A snapshot row whose key only the collation of the key column takes for that of a kept row would be overwritten. */
+const refuseCollision = Effect.fnUntraced(function*(
+  table: SyncTable
+): Effect.fn.Return<void, SqlError | RowApply.RowRefused, SyncDatabase> {
+  if (table.exactKey) return
+  const db = yield* SyncDatabase
+  const key = identifier(table.key.declaredName)
+  const [taken] = yield* db.all<{ readonly key: string }>(
+    `SELECT k."key json" AS key FROM temp.${keptName(table)} AS k
+       JOIN ${identifier(table.declaredName)} AS t ON t.${key} = k.${key} AND t.${key} COLLATE BINARY <> k.${key}
+      WHERE k."key json" IN (SELECT key_json FROM temp._sync_pending WHERE table_name = ?) ORDER BY k.rowid LIMIT 1`,
+    [table.name]
+  )
+  if (taken !== undefined) return yield* refuse(table, taken.key, "unique", undefined)
+})
+
 const writeBack = Effect.fnUntraced(function*(
   table: SyncTable
 ): Effect.fn.Return<void, SqlError | RowApply.RowRefused, SyncDatabase> {
@@ -199,25 +225,27 @@ SELECT ${columns.map((column) => `k.${column}`).join(", ")} FROM temp.${keptName
   }`
   const last = kept?.last ?? 0
   if (last === 0) return
+  yield* refuseCollision(table)
   yield* Effect.catchIf(
     db.all(statement, [table.name, 1, last]),
     (error) => isConstraint(error) !== undefined,
     (error) =>
-      Effect.flatMap(locate(table, statement, last), (keyJson) =>
-        Effect.fail(
-          new RowApply.RowRefused({
-            offender: { ord: 0, bundle: 0, code: "local_constraint", table: table.name, key: keyJson },
-            constraint: isConstraint(error)?.kind ?? "check",
-            cause: error
-          })
-        ))
+      Effect.flatMap(
+        locate(table, statement, last),
+        (key) => refuse(table, key, isConstraint(error)?.kind ?? "check", error)
+      )
   )
 })
 
 const removeAgain = (table: SyncTable): string =>
-  `DELETE FROM ${identifier(table.declaredName)} WHERE ${identifier(table.key.declaredName)} IN (
-     SELECT ${keyFromJson(table, "p.key_json")} FROM temp._sync_pending AS p
-      WHERE p.table_name = ? AND p.key_json NOT IN (SELECT "key json" FROM temp.${keptName(table)}))`
+  `DELETE FROM ${identifier(table.declaredName)} WHERE ${
+    hasKeyIn(
+      table,
+      "",
+      `SELECT ${keyFromJson(table, "p.key_json")} FROM temp._sync_pending AS p
+        WHERE p.table_name = ? AND p.key_json NOT IN (SELECT "key json" FROM temp.${keptName(table)})`
+    )
+  }`
 
 /**
  * Puts the collected work back over the applied snapshot: intents that the snapshot already shows are dropped, the

@@ -9,7 +9,7 @@ import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
 import * as ClientState from "./ClientState.js"
 import * as RowApply from "./RowApply.js"
-import { identifier, keyFromJson, literal } from "./SqlText.js"
+import { hasKey, identifier, literal } from "./SqlText.js"
 import { SyncDatabase } from "./SyncDatabase.js"
 import { keyJsonOf } from "./WireRows.js"
 
@@ -98,7 +98,7 @@ const countSwept = Effect.gen(function*() {
     `SELECT count(*) AS n FROM _sync_dirty_rows AS d
       WHERE d.table_name = ${literal(table.name)} AND d.payload IS NOT NULL
         AND NOT EXISTS (SELECT 1 FROM ${identifier(table.declaredName)} AS t
-                         WHERE t.${identifier(table.key.declaredName)} = ${keyFromJson(table, "d.key_json")})`
+                         WHERE ${hasKey(table, "t", "d.key_json")})`
   )
   const [row] = yield* db.all<{ readonly n: number }>(`SELECT sum(n) AS n FROM (${perTable.join(" UNION ALL ")})`)
   return row?.n ?? 0

@@ -247,6 +247,24 @@ export class RowRefused extends Data.TaggedError("RowRefused")<{
   readonly cause: unknown
 }> {}
 
+const refuse = Effect.fnUntraced(function*(
+  table: SyncTable,
+  ord: number,
+  constraint: ConstraintKind,
+  cause: unknown
+): Effect.fn.Return<never, SqlError | RowRefused, SyncDatabase> {
+  const db = yield* SyncDatabase
+  const [row] = yield* db.all<{ readonly bundle: number; readonly key_json: string }>(
+    "SELECT bundle, key_json FROM temp._sync_incoming WHERE ord = ?",
+    [ord]
+  )
+  return yield* new RowRefused({
+    offender: { ord, bundle: row?.bundle ?? 0, code: "local_constraint", table: table.name, key: row?.key_json ?? "" },
+    constraint,
+    cause
+  })
+})
+
 const locating = Effect.fnUntraced(function*(
   statement: string,
   table: SyncTable,
@@ -258,27 +276,25 @@ const locating = Effect.fnUntraced(function*(
     db.all(statement, [table.name, first, last]),
     (error) => isConstraint(error) !== undefined,
     (error) =>
-      Effect.gen(function*() {
-        const ord = yield* halve(first, last, (low, high) => db.all(statement, [table.name, low, high]))
-        const [row] = yield* db.all<{ readonly bundle: number; readonly key_json: string }>(
-          "SELECT bundle, key_json FROM temp._sync_incoming WHERE ord = ?",
-          [ord]
-        )
-        return yield* Effect.fail(
-          new RowRefused({
-            offender: {
-              ord,
-              bundle: row?.bundle ?? 0,
-              code: "local_constraint",
-              table: table.name,
-              key: row?.key_json ?? ""
-            },
-            constraint: isConstraint(error)?.kind ?? "check",
-            cause: error
-          })
-        )
-      })
+      Effect.flatMap(
+        halve(first, last, (low, high) => db.all(statement, [table.name, low, high])),
+        (ord) => refuse(table, ord, isConstraint(error)?.kind ?? "check", error)
+      )
   )
+})
+
+/** Two keys that only the collation of the key column takes for one: one row of them is too many. */
+const refuseCollision = Effect.fnUntraced(function*(
+  { parts, range }: Incoming,
+  check: "taken" | "overwritten"
+): Effect.fn.Return<void, SqlError | RowRefused, SyncDatabase> {
+  const db = yield* SyncDatabase
+  for (const { table, upserts } of parts) {
+    const { collision } = statementsOf(table)
+    if (collision === undefined || !upserts) continue
+    const [row] = yield* db.all<{ readonly ord: number }>(collision[check], [table.name, range.first, range.last])
+    if (row !== undefined) return yield* refuse(table, row.ord, "unique", undefined)
+  }
 })
 
 /**
@@ -291,7 +307,9 @@ const locating = Effect.fnUntraced(function*(
  */
 export const applyIncoming: Effect.Effect<void, SqlError | RowRefused, SyncDatabase> = Effect.gen(function*() {
   const db = yield* SyncDatabase
-  const { parts, range } = yield* survey
+  const incoming = yield* survey
+  const { parts, range } = incoming
+  yield* refuseCollision(incoming, "taken")
   const parked = parts.filter(({ table }) => statementsOf(table).park.length > 0)
   if (parked.length > 0) {
     yield* forEachSlice(
@@ -313,6 +331,7 @@ export const applyIncoming: Effect.Effect<void, SqlError | RowRefused, SyncDatab
       ({ table, upserts }) => upserts ? locating(statementsOf(table).upsert, table, first, last) : Effect.void,
       { discard: true }
     ))
+  yield* refuseCollision(incoming, "overwritten")
   const deleting = parts.filter((part) => part.deletes).reverse()
   if (deleting.length > 0) {
     yield* forEachSlice(

@@ -116,6 +116,33 @@ export const keyFromJson = (table: SyncTable, keyJson: string): string => {
 }
 
 /**
+ * Whether a row has the key of a `key_json`, byte for byte whatever the collation of the column; its index is used.
+ *
+ * @since 0.1.0
+ * @category expressions
+ */
+export const hasKey = (table: SyncTable, qualifier: string, keyJson: string): string => {
+  const key = column(qualifier, table.key)
+  const wanted = keyFromJson(table, keyJson)
+  return table.exactKey ? `${key} = ${wanted}` : `(${key} = ${wanted} AND ${key} COLLATE BINARY = ${wanted})`
+}
+
+/**
+ * Whether a row has one of the keys that a SELECT of key values gives, on the terms of {@link hasKey}.
+ *
+ * @since 0.1.0
+ * @category expressions
+ */
+export const hasKeyIn = (table: SyncTable, qualifier: string, keys: string): string => {
+  const key = column(qualifier, table.key)
+  if (table.exactKey) return `${key} IN (${keys})`
+  const found = column("found", table.key)
+  return `${key} IN (WITH wanted(key) AS (${keys})
+    SELECT ${found} FROM wanted JOIN ${identifier(table.declaredName)} AS found
+        ON ${found} = wanted.key AND ${found} COLLATE BINARY = wanted.key)`
+}
+
+/**
  * Whether a text is a dashed UUID, upper case tolerated (payload-codec.md §5): 1, 0, or NULL for NULL.
  *
  * @since 0.1.0

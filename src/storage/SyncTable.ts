@@ -53,6 +53,8 @@ export interface SyncTable {
   readonly declaredName: string
   readonly key: SyncColumn
   readonly keyKind: "text" | "uuid"
+  /** Whether keys that the database takes for equal are the same bytes: not so under a collation like NOCASE. */
+  readonly exactKey: boolean
   /** All columns in declaration order, the key included. */
   readonly columns: ReadonlyArray<SyncColumn>
   readonly references: ReadonlyArray<SyncReference>

@@ -75,6 +75,8 @@ export interface Catalogue {
     readonly name: string
     readonly isStrict: boolean
     readonly isWithoutRowid: boolean
+    /** Collation of the first column of the primary key, BINARY where nothing says otherwise. */
+    readonly keyCollation: string
   }>
   /** Configured tables whose description SQLite could not give. */
   readonly unreadable: ReadonlyArray<string>
@@ -126,8 +128,15 @@ export const readCatalogue = (
           )),
         (found) => found.flat()
       ))
-    const tables = yield* run<{ readonly name: string; readonly strict: number; readonly wr: number }>(
-      `${wanted} SELECT l.name, l.strict, l.wr
+    const tables = yield* run<{
+      readonly name: string
+      readonly strict: number
+      readonly wr: number
+      readonly collation: string | null
+    }>(
+      `${wanted} SELECT l.name, l.strict, l.wr,
+              (SELECT x.coll FROM pragma_index_list(l.name, 'main') AS i, pragma_index_xinfo(i.name, 'main') AS x
+                WHERE i.origin = 'pk' AND x.seqno = 0) AS collation
          FROM wanted AS w JOIN pragma_table_list AS l ON l.schema = 'main' AND l.name = w.name COLLATE NOCASE`,
       [input]
     )
@@ -147,7 +156,12 @@ export const readCatalogue = (
     )
     const [version] = yield* run<{ readonly schema_version: number }>("PRAGMA main.schema_version")
     return {
-      tables: tables.map(({ name, strict, wr }) => ({ name, isStrict: strict === 1, isWithoutRowid: wr === 1 })),
+      tables: tables.map(({ collation, name, strict, wr }) => ({
+        name,
+        isStrict: strict === 1,
+        isWithoutRowid: wr === 1,
+        keyCollation: collation ?? "BINARY"
+      })),
       unreadable,
       columns: columns.map((column) => ({ ...column, notNull: column.notNull === 1 })),
       foreignKeys,

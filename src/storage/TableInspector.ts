@@ -120,6 +120,7 @@ interface Registered {
   readonly columns: ReadonlyArray<CatalogueColumn>
   readonly isStrict: boolean
   readonly isWithoutRowid: boolean
+  readonly keyCollation: string
 }
 
 const register = (
@@ -155,7 +156,8 @@ const register = (
       keyKind: kind,
       columns,
       isStrict: found?.isStrict === true,
-      isWithoutRowid: found?.isWithoutRowid === true
+      isWithoutRowid: found?.isWithoutRowid === true,
+      keyCollation: found?.keyCollation ?? "BINARY"
     })))
 }
 
@@ -267,6 +269,7 @@ const describeTable = (table: Registered, catalogue: Catalogue): Omit<SyncTable,
     declaredName: table.declaredName,
     key,
     keyKind: table.keyKind,
+    exactKey: table.keyKind === "uuid" || same(table.keyCollation, "BINARY"),
     columns,
     references,
     parked: parkedColumns(table, columns, catalogue)

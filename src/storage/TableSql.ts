@@ -4,7 +4,7 @@
  *
  * @since 0.1.0
  */
-import { anyOf, identifier, keyFromJson, path as jsonPath } from "./SqlText.js"
+import { anyOf, hasKey, hasKeyIn, identifier, keyFromJson, keyJson, path as jsonPath } from "./SqlText.js"
 import type { SyncColumn, SyncTable } from "./SyncTable.js"
 
 /**
@@ -24,6 +24,8 @@ export interface ApplyStatements {
   readonly park: ReadonlyArray<string>
   readonly upsert: string
   readonly remove: string
+  /** Finds a row whose key the database takes for another one's: `taken` before the upserts, `overwritten` after. */
+  readonly collision: { readonly taken: string; readonly overwritten: string } | undefined
 }
 
 const applied = "s.table_name = ? AND s.mode = 'apply' AND s.ord BETWEEN ? AND ?"
@@ -136,7 +138,7 @@ export const parkStatements = (table: SyncTable, keys: string): ReadonlyArray<st
   return table.parked.map(({ by, column }) => {
     const columnName = identifier(column.declaredName)
     return `UPDATE ${identifier(table.declaredName)} SET ${columnName} = ${aside[by]}
- WHERE ${columnName} IS NOT NULL AND ${key} IN (${keys})`
+ WHERE ${columnName} IS NOT NULL AND ${hasKeyIn(table, "", keys)}`
   })
 }
 
@@ -145,7 +147,8 @@ const build = (table: SyncTable): ApplyStatements => {
   const name = identifier(table.declaredName)
   const key = identifier(table.key.declaredName)
   const columnNames = table.columns.map((column) => identifier(column.declaredName))
-  const others = columnNames.filter((column) => column !== key)
+  // A row that a collation finds under another spelling of its key takes the new spelling.
+  const others = columnNames.filter((column) => column !== key || !table.exactKey)
   const onConflict = others.length === 0
     ? "DO NOTHING"
     : `DO UPDATE SET ${others.map((column) => `${column} = excluded.${column}`).join(", ")}`
@@ -164,8 +167,34 @@ SELECT ${table.columns.map((column) => columnValue(column, patchColumns)).join("
  ORDER BY s.ord
     ON CONFLICT (${key}) ${onConflict}`,
     remove: `DELETE FROM ${name}
- WHERE ${key} IN (SELECT ${keyFromJson(table, "s.key_json")} FROM temp._sync_incoming AS s
-                   WHERE ${applied} AND s.op = 'DELETE')`
+ WHERE ${
+      hasKeyIn(
+        table,
+        "",
+        `SELECT ${keyFromJson(table, "s.key_json")} FROM temp._sync_incoming AS s WHERE ${applied} AND s.op = 'DELETE'`
+      )
+    }`,
+    collision: collisionOf(table)
+  }
+}
+
+/** Two keys of the server that are one to the collation of the key column: only one of the rows can be stored. */
+const collisionOf = (table: SyncTable): ApplyStatements["collision"] => {
+  if (table.exactKey) return undefined
+  const name = identifier(table.declaredName)
+  const key = `t.${identifier(table.key.declaredName)}`
+  const wanted = keyFromJson(table, "s.key_json")
+  const upserts = `${applied} AND s.op <> 'DELETE'`
+  return {
+    taken: `SELECT s.ord FROM temp._sync_incoming AS s JOIN ${name} AS t ON ${key} = ${wanted}
+ WHERE ${upserts} AND ${key} COLLATE BINARY <> ${wanted}
+   AND NOT EXISTS (SELECT 1 FROM temp._sync_incoming AS d
+                    WHERE d.table_name = s.table_name AND d.mode = 'apply' AND d.op = 'DELETE'
+                      AND d.key_json = ${keyJson(table, "t")})
+ ORDER BY s.ord LIMIT 1`,
+    overwritten: `SELECT s.ord FROM temp._sync_incoming AS s
+ WHERE ${upserts} AND NOT EXISTS (SELECT 1 FROM ${name} AS t WHERE ${hasKey(table, "t", "s.key_json")})
+ ORDER BY s.ord LIMIT 1`
   }
 }
 

@@ -274,7 +274,7 @@ describe("inspect refuses [capture.md §2]", () => {
       hidden: 0
     })
     const catalogue: Catalogue = {
-      tables: [{ name: "t", isStrict: false, isWithoutRowid: false }],
+      tables: [{ name: "t", isStrict: false, isWithoutRowid: false, keyCollation: "BINARY" }],
       unreadable: [],
       columns: [column("id", 1), column("Name", 0), column("name", 0)],
       foreignKeys: [],

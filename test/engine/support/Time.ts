@@ -14,3 +14,12 @@ export const whileTimePasses = <A, E, R>(self: Effect.Effect<A, E, R>): Effect.E
       yield* TestClock.adjust("1 second")
     }
   })
+
+/** Lets time pass in steps of some seconds, each followed by time for work that is not a matter of the clock. */
+export const secondsPass = (seconds: number, step = 1): Effect.Effect<void> =>
+  Effect.gen(function*() {
+    for (let passed = 0; passed <= seconds; passed += step) {
+      if (passed > 0) yield* TestClock.adjust(step * 1000)
+      for (let turns = 0; turns < 20; turns++) yield* turn
+    }
+  })

@@ -9,7 +9,6 @@ import { PushConflictRetryExhausted } from "../contract/SyncError.js"
 import { CurrentOperation, raise } from "../contract/SyncOperation.js"
 import type { PushReport } from "../contract/SyncResult.js"
 import * as AnswerRules from "../protocol/AnswerRules.js"
-import { features as featuresOf } from "../protocol/Dialect.js"
 import type { SyncApi } from "../remote/SyncApi.js"
 import { SyncApi as Api, toTransportError } from "../remote/SyncApi.js"
 import * as ClientState from "../storage/ClientState.js"
@@ -29,6 +28,7 @@ import * as Gates from "./Gates.js"
 import type { RebuildError } from "./Rebuild.js"
 import * as Rebuild from "./Rebuild.js"
 import { loseLease } from "./Recovery.js"
+import * as ServerFeatures from "./ServerFeatures.js"
 import * as Session from "./Session.js"
 import * as SourceIds from "./SourceIds.js"
 import * as Status from "./Status.js"
@@ -60,26 +60,13 @@ const loadOrFreeze = (exactIntegers: boolean | undefined) =>
       return { rowCount: yield* frozenRowCount }
     })))
 
-/** Asks what the server can do, because an integer is to be frozen that not every server keeps (payload-codec.md §4.1). */
-const learnFeatures = Effect.gen(function*() {
-  const api = yield* Api
-  const caller = yield* Session.caller
-  const capabilities = yield* Effect.catchTag(
-    api.capabilities(caller, "connect_capabilities"),
-    "Refusal",
-    toTransportError
-  )
-  const features = featuresOf(capabilities)
-  yield* Session.remember({ features, limits: capabilities.bundle_limits })
-  return features.exactIntegers
-})
-
 const freeze: Effect.Effect<Frozen, PushError, Environment> = Effect.gen(function*() {
   const { features } = yield* Session.memory
   return yield* loadOrFreeze(features?.exactIntegers)
 }).pipe(
   Effect.catchTag("FeaturesNeeded", () =>
-    Effect.flatMap(learnFeatures, (exactIntegers) =>
+    // An integer is to be frozen that not every server keeps (payload-codec.md §4.1).
+    Effect.flatMap(ServerFeatures.learn, ({ exactIntegers }) =>
       Effect.catchTag(
         loadOrFreeze(exactIntegers),
         "FeaturesNeeded",

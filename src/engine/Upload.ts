@@ -5,6 +5,7 @@
  *
  * @since 0.1.0
  */
+import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import type {
@@ -16,14 +17,13 @@ import type {
   ScopeLost,
   SourceRecoveryRequired,
   SourceReplacementDiverged,
-  TransportError
+  TransportError,
+  UploadRefused
 } from "../contract/SyncError.js"
-import { UploadRefused } from "../contract/SyncError.js"
-import { CurrentOperation, raise } from "../contract/SyncOperation.js"
+import { CurrentOperation } from "../contract/SyncOperation.js"
 import * as AnswerRules from "../protocol/AnswerRules.js"
 import * as BundleHash from "../protocol/BundleHash.js"
 import type * as Wire from "../protocol/Wire.js"
-import { refusedRows } from "../protocol/WireError.js"
 import * as RetryPolicy from "../remote/RetryPolicy.js"
 import type { RequestFailure } from "../remote/SyncApi.js"
 import { Refusal, SyncApi, toTransportError } from "../remote/SyncApi.js"
@@ -31,7 +31,6 @@ import type { OutboxHeader } from "../storage/ClientState.js"
 import * as ClientState from "../storage/ClientState.js"
 import type { CommittedBundle } from "../storage/CommittedStage.js"
 import * as CommittedStage from "../storage/CommittedStage.js"
-import * as DirtyRows from "../storage/DirtyRows.js"
 import * as Outbox from "../storage/Outbox.js"
 import { SyncDatabase } from "../storage/SyncDatabase.js"
 import { findStranger } from "../storage/WireRows.js"
@@ -42,6 +41,7 @@ import { enterSourceRecovery, loseLease, loseScope } from "./Recovery.js"
 import * as Session from "./Session.js"
 import { shrinking } from "./SnapshotDownload.js"
 import { pageSizes } from "./SyncConfig.js"
+import { hasSmallerLimit, refuse } from "./UploadRefusal.js"
 
 /**
  * How an upload ended. `Staged`: the committed rows are complete and verified in the stage; `proven` if the bundle is
@@ -93,10 +93,6 @@ const bundleOf = (answer: Wire.CommitResponse): CommittedBundle => ({
   bundleHash: answer.bundle_hash
 })
 
-type Phase =
-  | { readonly _tag: "Create" }
-  | { readonly _tag: "Fetch"; readonly bundle: CommittedBundle; readonly proven: boolean }
-
 type Created =
   | { readonly _tag: "Staging"; readonly pushId: string }
   | { readonly _tag: "AlreadyCommitted"; readonly bundle: CommittedBundle; readonly proven: boolean }
@@ -107,12 +103,15 @@ const changeHeader = (change: (header: OutboxHeader) => OutboxHeader) =>
     yield* ClientState.setOutboxHeader(change(outbox))
   })
 
-const backToPrepared = changeHeader((header) => ({
-  ...header,
-  state: "prepared",
-  remoteBundleHash: "",
-  remoteBundleSeq: 0
-}))
+/** The header as the freeze has left it: the server does not know this commit any more. */
+const backToPrepared = (frozenRowCount: number) =>
+  changeHeader((header) => ({
+    ...header,
+    state: "prepared",
+    rowCount: frozenRowCount,
+    remoteBundleHash: "",
+    remoteBundleSeq: 0
+  }))
 
 const forgetInitialization = ClientState.setAttachment({ initializationId: "" })
 
@@ -135,8 +134,6 @@ const create = Effect.fnUntraced(function*(
       AnswerRules.staging(answer, { plannedRowCount: frozenRowCount })
     )
     yield* Session.countPush("sessionsCreated")
-    // The server does not know this commit any more: the rows have to go up again.
-    if (outbox.state === "committed_remote") yield* db.transaction(backToPrepared)
     return { _tag: "Staging", pushId }
   }
   const committed = yield* accept("push_session_create")(
@@ -146,24 +143,27 @@ const create = Effect.fnUntraced(function*(
     outbox.remoteBundleHash === committed.bundle_hash
   yield* db.transaction(Effect.gen(function*() {
     yield* forgetInitialization
-    if (outbox.state === "committed_remote" && !proven) yield* backToPrepared
+    if (outbox.state === "committed_remote" && !proven) yield* backToPrepared(frozenRowCount)
   }))
   yield* Session.remember({ initializationId: "" })
   return { _tag: "AlreadyCommitted", bundle: bundleOf(committed), proven }
 })
 
-/** Uploads all chunks and commits (push.md §5). `reached` is told how far the upload has come. */
-const uploadAndCommit = Effect.fnUntraced(function*(
+/** Uploads all chunks (push.md §5). `reached` is told how far the upload has come. */
+const uploadChunks = Effect.fnUntraced(function*(
   pushId: string,
   frozenRowCount: number,
   reached: (rows: number) => Effect.Effect<void>
-): Effect.fn.Return<CommittedBundle, RequestFailure | ProtocolError | DatabaseError, Environment> {
+): Effect.fn.Return<void, RequestFailure | ProtocolError | DatabaseError, Environment> {
   const db = yield* SyncDatabase
   const api = yield* SyncApi
   const caller = yield* Session.caller
   const { config } = yield* Session.Session
   const { limits } = yield* Session.memory
   const operation = yield* CurrentOperation
+  const { outbox } = yield* db.read(ClientState.read)
+  // An earlier commit that the server has forgotten: the rows have to go up again.
+  if (outbox.state === "committed_remote") yield* db.transaction(backToPrepared(frozenRowCount))
   const chunkRows = pageSizes(config, limits).uploadRows
   for (let first = 0; first < frozenRowCount; first += chunkRows) {
     const last = Math.min(first + chunkRows, frozenRowCount) - 1
@@ -177,11 +177,18 @@ const uploadAndCommit = Effect.fnUntraced(function*(
     yield* reached(last + 1)
     yield* Session.report({ operation, phase: "upload", done: last + 1, total: frozenRowCount })
   }
+})
+
+/** Makes the commit's answer durable, then forgets the initialization (push.md §5). */
+const recordCommit = Effect.fnUntraced(function*(
+  answer: Wire.CommitResponse
+): Effect.fn.Return<CommittedBundle, ProtocolError | DatabaseError, Environment> {
+  const db = yield* SyncDatabase
+  const { sourceId } = yield* Session.caller
   const { outbox } = yield* db.read(ClientState.read)
-  const answer = yield* api.commitPushSession(caller, pushId)
   const committed = bundleOf(
     yield* accept("push_session_commit")(
-      AnswerRules.committed(answer, { sourceId: caller.sourceId, sourceBundleId: outbox.sourceBundleId })
+      AnswerRules.committed(answer, { sourceId, sourceBundleId: outbox.sourceBundleId })
     )
   )
   yield* db.transaction(Effect.gen(function*() {
@@ -199,6 +206,10 @@ const uploadAndCommit = Effect.fnUntraced(function*(
   yield* Session.remember({ initializationId: "" })
   return committed
 })
+
+/** Whether the server has said 200 to the request that failed: an answer without sense, but an answer. */
+const isAnswered = (cause: Cause.Cause<{ readonly _tag: string }>): boolean =>
+  Option.exists(Cause.failureOption(cause), (failure) => failure._tag === "ProtocolError")
 
 /** Fetches, checks and stages all committed rows (push.md §7). A page that fails is repeated alone. */
 const fetch = Effect.fnUntraced(function*(
@@ -290,27 +301,6 @@ const afterSeedAnswerLost = Effect.gen(function*() {
   }
 })
 
-const refuse = (refusal: Refusal) =>
-  Effect.gen(function*() {
-    const db = yield* SyncDatabase
-    // The freeze has left no dirty row behind: those that are there now were written since.
-    const writtenDuringUpload = yield* db.transaction(Effect.zipLeft(DirtyRows.exists, Outbox.thaw))
-    yield* Session.remember({ refusedRequestHash: "", writtenDuringUpload })
-    return yield* raise((operation) =>
-      new UploadRefused({
-        operation,
-        request: refusal.request,
-        status: refusal.status,
-        serverCode: refusal.serverCode,
-        rows: refusal.body === undefined ? [] : refusedRows(refusal.body).map((row) => ({
-          schema: row.schema,
-          table: row.table,
-          key: JSON.stringify(row.key)
-        }))
-      })
-    )
-  })
-
 const conflictsOf = (refusal: Refusal) =>
   refusal.body === undefined
     ? Effect.succeed([])
@@ -329,7 +319,6 @@ const attempt = Effect.fnUntraced(function*(
   const api = yield* SyncApi
   const { retryPolicy } = yield* Session.Session
   const budget = yield* RetryPolicy.budget(retryPolicy, "push_pending")
-  let phase: Phase = { _tag: "Create" }
   let furthest = 0
   // Only what was never reached before is progress; otherwise a session lost at every second chunk would go on for ever.
   const reached = (rows: number) =>
@@ -339,12 +328,8 @@ const attempt = Effect.fnUntraced(function*(
       return budget.progress
     })
   const upload = Effect.gen(function*() {
-    if (phase._tag === "Fetch") return phase
     const created = yield* create(frozenRowCount, seed.initializationId)
-    if (created._tag === "AlreadyCommitted") {
-      phase = { _tag: "Fetch", bundle: created.bundle, proven: created.proven }
-      return phase
-    }
+    if (created._tag === "AlreadyCommitted") return created
     const caller = yield* Session.caller
     const discard = api.deletePushSession(caller, created.pushId)
     if (seed.initialized) {
@@ -358,12 +343,12 @@ const attempt = Effect.fnUntraced(function*(
       yield* db.transaction(Outbox.thaw)
       return undefined
     }
-    const bundle = yield* Effect.onError(
-      uploadAndCommit(created.pushId, frozenRowCount, reached),
-      () => discard
+    yield* Effect.onError(uploadChunks(created.pushId, frozenRowCount, reached), () => discard)
+    const answer = yield* Effect.onError(
+      api.commitPushSession(caller, created.pushId),
+      (cause) => isAnswered(cause) ? Effect.void : discard
     )
-    phase = { _tag: "Fetch", bundle, proven: true }
-    return phase
+    return { bundle: yield* recordCommit(answer), proven: true }
   })
   const committed = yield* budget.retry(upload, { isTransient })
   if (committed === undefined) return { _tag: "Thawed" }
@@ -389,6 +374,7 @@ export const run = Effect.fnUntraced(function*(
   const { attachment } = yield* db.read(ClientState.read)
   const pendingInitialization = attachment.initializationId
   let seed = { initializationId: pendingInitialization, initialized: false }
+  let askedForSeed = false
 
   const interpret = Effect.fnUntraced(function*(
     refusal: Refusal
@@ -420,12 +406,13 @@ export const run = Effect.fnUntraced(function*(
         return yield* loseScope(verdict.reason)
       case "SeedAnswerLost": {
         // A second time the server contradicts itself: nothing more to learn.
-        if (seed.initializationId !== pendingInitialization) return yield* toTransportError(refusal)
+        if (askedForSeed) return yield* toTransportError(refusal)
+        askedForSeed = true
         seed = yield* Effect.catchTag(afterSeedAnswerLost, "Refusal", toTransportError)
         return "again"
       }
       case "Refused":
-        return yield* refuse(refusal)
+        return (yield* hasSmallerLimit(refusal, frozenRowCount)) ? "again" : yield* refuse(refusal)
       case "MaybeRefused": {
         yield* Session.remember({ refusedRequestHash: outbox.requestHash })
         return yield* toTransportError(refusal)

@@ -3,6 +3,7 @@
  *
  * @since 0.1.0
  */
+import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import { WireKey } from "./Wire.js"
 
@@ -126,7 +127,7 @@ export const ErrorBody = Schema.Struct({
  */
 export type ErrorBody = typeof ErrorBody.Type
 
-const isRefusedRow = Schema.is(Schema.typeSchema(RefusedRow))
+const decodeRefusedRow = Schema.decodeUnknownOption(RefusedRow)
 
 /**
  * The rows a refusal names (wire.md §12), those left out that are not of this shape.
@@ -135,4 +136,4 @@ const isRefusedRow = Schema.is(Schema.typeSchema(RefusedRow))
  * @since 0.1.0
  */
 export const refusedRows = (body: ErrorBody): ReadonlyArray<RefusedRow> =>
-  Array.isArray(body.rows) ? body.rows.filter((row) => isRefusedRow(row)) : []
+  Array.isArray(body.rows) ? body.rows.flatMap((row) => Option.toArray(decodeRefusedRow(row))) : []

@@ -4,7 +4,7 @@
  * @since 0.1.0
  */
 import * as Clock from "effect/Clock"
-import type * as Effect from "effect/Effect"
+import * as Effect from "effect/Effect"
 import type { ServerSettings } from "./ServerSettings.js"
 import type { Scope, ServerStorageError, ServerStore } from "./ServerStorage.js"
 import type { ServerTables } from "./TableDeclaration.js"
@@ -43,12 +43,12 @@ export const sessionId = (text: string): string | undefined => {
 }
 
 /**
- * Milliseconds of the server's clock.
+ * Whole milliseconds of the server's clock: a test clock may stand between two.
  *
  * @since 0.1.0
  * @category getters
  */
-export const now: Effect.Effect<number> = Clock.currentTimeMillis
+export const now: Effect.Effect<number> = Effect.map(Clock.currentTimeMillis, Math.floor)
 
 /**
  * Newest bundle of a scope that may have no record.

@@ -96,7 +96,7 @@ export const pull = ({ store }: ServerParts) =>
       return { stableBundleSeq: through, bundles, rows, hasMore: found.length > bundles.length }
     })).pipe(
       Effect.tapErrorTag("SyncRefused", (refusal) =>
-        refusal.code === "history_pruned" ? store.write(store.countHistoryPruned) : Effect.void)
+        refusal.code === "history_pruned" ? store.draft(store.countHistoryPruned) : Effect.void)
     )
   })
 

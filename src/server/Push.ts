@@ -44,7 +44,7 @@ export const create = (parts: ServerParts) => {
     if (sourceBundleId <= 0) return yield* refused("push_session_invalid", "source_bundle_id must be > 0")
     if (plannedRows <= 0) return yield* refused("push_session_invalid", "planned_row_count must be > 0")
     const pushId = yield* uuid
-    return yield* store.write(Effect.gen(function*() {
+    return yield* store.draft(Effect.gen(function*() {
       const at = yield* now
       const scope = yield* store.scope(actor.userId)
       const lease = yield* ScopeState.admitCreate(actor.userId, scope?.state ?? ScopeState.uninitialized, {
@@ -128,7 +128,7 @@ export const upload = (parts: ServerParts) => {
     if (first !== undefined) {
       return yield* new SyncRefused({ code: "push_chunk_invalid", message: first.reason, rows: decoded.refused })
     }
-    return yield* store.write(Effect.gen(function*() {
+    return yield* store.draft(Effect.gen(function*() {
       const at = yield* now
       const { scope, session } = yield* ownSession(parts)(actor, pushId, at)
       const lease = yield* ScopeState.admitLeased(scope.state, session, at)
@@ -160,7 +160,7 @@ export const upload = (parts: ServerParts) => {
  */
 export const drop = (parts: ServerParts) =>
   Effect.fnUntraced(function*(actor: Actor, pushId: string): Effect.fn.Return<void, SyncRefused | Fault> {
-    yield* parts.store.write(Effect.gen(function*() {
+    yield* parts.store.draft(Effect.gen(function*() {
       const { session } = yield* ownSession(parts)(actor, pushId, yield* now)
       yield* parts.store.dropPushSession(session)
     }))

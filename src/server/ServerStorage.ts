@@ -164,9 +164,10 @@ type Step<A> = Effect.Effect<A, ServerStorageError>
 /**
  * The store of the server.
  *
- * `write` and `read` are the only transactions. Every other method is a step of one: it is called inside, sees what earlier
- * steps of the transaction have done, and is undone with it. Steps work on sets: what a step costs in statements does not
- * depend on the number of rows, except that very large sets are worked off in slices, between which other fibers run.
+ * `write`, `draft` and `read` are the only transactions. Every other method is a step of one: it is called inside, sees
+ * what earlier steps of the transaction have done, and is undone with it. Steps work on sets: what a step costs in
+ * statements does not depend on the number of rows, except that very large sets are worked off in slices, between which
+ * other fibers run.
  *
  * @since 0.1.0
  * @category services
@@ -177,6 +178,12 @@ export interface ServerStore {
    * when it fails or is interrupted. Nests in nothing.
    */
   readonly write: <A, E, R>(steps: Effect.Effect<A, E, R>) => Effect.Effect<A, E | ServerStorageError, R>
+
+  /**
+   * As `write`, for what a client can simply repeat: a power cut, but not the end of the process, may undo it until the
+   * next `write`.
+   */
+  readonly draft: <A, E, R>(steps: Effect.Effect<A, E, R>) => Effect.Effect<A, E | ServerStorageError, R>
 
   /** Runs reading steps against one state of the store. Nests in nothing. */
   readonly read: <A, E, R>(steps: Effect.Effect<A, E, R>) => Effect.Effect<A, E | ServerStorageError, R>
@@ -285,7 +292,7 @@ export interface ServerStore {
     page: { readonly after: bigint; readonly limit: number }
   ) => Step<ReadonlyArray<StoredBundleRow>>
 
-  /** Counts a pull that was answered `history_pruned`. Its own transaction. */
+  /** Counts a pull that was answered `history_pruned`. */
   readonly countHistoryPruned: Step<void>
 
   // -- rows and snapshots ------------------------------------------------------------------------------------------

@@ -58,7 +58,8 @@ export const create = (parts: ServerParts) => {
     replacement: SourceState.Replacement | undefined
   ): Effect.fn.Return<SnapshotSession, SyncRefused | Fault> {
     const snapshotId = yield* uuid
-    return yield* store.write(Effect.gen(function*() {
+    const transaction = replacement === undefined ? store.draft : store.write
+    return yield* transaction(Effect.gen(function*() {
       const at = yield* now
       yield* store.dropExpiredSnapshots(at)
       const scope = yield* store.scope(actor.userId)
@@ -136,7 +137,7 @@ export const chunk = (parts: ServerParts) =>
  */
 export const drop = (parts: ServerParts) =>
   Effect.fnUntraced(function*(actor: Actor, snapshotId: string): Effect.fn.Return<void, SyncRefused | Fault> {
-    yield* parts.store.write(
+    yield* parts.store.draft(
       Effect.flatMap(
         ownSnapshot(parts)(actor, snapshotId, "snapshot_session_delete_failed"),
         parts.store.dropSnapshot

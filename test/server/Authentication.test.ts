@@ -2,11 +2,12 @@
 import { HttpClient, HttpClientRequest } from "@effect/platform"
 import { SqliteClient } from "@effect/sql-sqlite-node"
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Layer, Logger, LogLevel, Redacted, TestClock, Tracer } from "effect"
+import { Effect, Layer, Logger, LogLevel, Redacted, TestClock } from "effect"
 import { SignJWT } from "jose"
 import { Authentication, InProcess, ServerStorageSqlite, SyncServer } from "oversqlite/server"
 import { businessTables } from "./support/BusinessTables.js"
 import { id } from "./support/Device.js"
+import { spansOf } from "./support/Spans.js"
 import { inProcess, overHttp, secret } from "./support/TestServer.js"
 
 const withJwt = InProcess.layer.pipe(
@@ -147,21 +148,11 @@ describe("secrets", () => {
   /** Everything a tracer and a logger get to see while requests succeed and fail, on both sides. */
   const observed = Effect.fnUntraced(function*<E, R>(effect: Effect.Effect<void, E, R>) {
     const seen: Array<string> = []
-    const spans: Array<Tracer.Span> = []
-    const native = yield* Effect.tracer
-    const tracer = Tracer.make({
-      span: (...parameters) => {
-        const span = native.span(...parameters)
-        spans.push(span)
-        return span
-      },
-      context: (run, fiber) => native.context(run, fiber)
-    })
     const logger = Logger.make(({ annotations, cause, message }) => {
       seen.push(JSON.stringify([message, Array.from(annotations)]), String(cause))
     })
-    yield* effect.pipe(
-      Effect.withTracer(tracer),
+    const spans = yield* effect.pipe(
+      spansOf,
       Effect.provide(Logger.replace(Logger.defaultLogger, logger)),
       Logger.withMinimumLogLevel(LogLevel.All)
     )

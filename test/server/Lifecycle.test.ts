@@ -16,6 +16,7 @@ import {
 import type { TableDeclaration } from "oversqlite/server"
 import { device, effects, id, outcome, user } from "./support/Device.js"
 import type { Reply } from "./support/Device.js"
+import { statementsOf } from "./support/Spans.js"
 import { inProcess, overHttp } from "./support/TestServer.js"
 
 const a = device("source-a")
@@ -328,6 +329,28 @@ describe("a database in use", () => {
         yield* Scope.close(other, Exit.void)
         assert.strictEqual(outcome(yield* a.push(1, [user(1)])), "200")
       }).pipe(Effect.provide(inProcess({ filename })), Logger.withMinimumLogLevel(LogLevel.None))
+    }).pipe(Effect.provide(NodeContext.layer)))
+
+  it.scopedLive("is flushed to disk for commits, not for staged rows; never if so asked [issue 4]", () =>
+    Effect.gen(function*() {
+      const filename = yield* file
+      const levels = (synchronous: "full" | "normal") =>
+        Effect.gen(function*() {
+          const writer = device("s", synchronous)
+          yield* writer.connect(false)
+          const texts = yield* statementsOf(writer.push(1, [user(1)]))
+          return texts.flatMap((text) =>
+            text.startsWith("PRAGMA synchronous = ") ?
+              [text.slice(21)]
+              : text.startsWith("INSERT INTO server_push_row") ?
+              ["stage"]
+              : text.startsWith("INSERT INTO server_bundle ") ?
+              ["commit"]
+              : []
+          )
+        }).pipe(Effect.provide(inProcess({ filename, synchronous })))
+      assert.deepStrictEqual(yield* levels("full"), ["stage", "FULL", "commit", "NORMAL"])
+      assert.deepStrictEqual(yield* levels("normal"), ["stage", "commit"])
     }).pipe(Effect.provide(NodeContext.layer)))
 
   it.scopedLive("that is full refuses the commit, keeps its state and heals with room [issue 4]", () =>

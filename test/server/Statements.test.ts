@@ -1,26 +1,16 @@
 /** What the server costs in SQL statements must not depend on rows (DESIGN §5). */
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Tracer } from "effect"
+import { Effect } from "effect"
 import { device, id, insert, outcome, remove, update, user } from "./support/Device.js"
 import type { Row } from "./support/Device.js"
+import { statementsOf } from "./support/Spans.js"
 import { inProcess } from "./support/TestServer.js"
 
 const a = device("source-a")
 
 /** How many statements an effect runs. */
-const statements = Effect.fnUntraced(function*<A, E, R>(effect: Effect.Effect<A, E, R>) {
-  const native = yield* Effect.tracer
-  let count = 0
-  const tracer = Tracer.make({
-    span: (...parameters) => {
-      if (parameters[0] === "sql.execute") count += 1
-      return native.span(...parameters)
-    },
-    context: (run, fiber) => native.context(run, fiber)
-  })
-  yield* Effect.withTracer(effect, tracer)
-  return count
-})
+const statements = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
+  Effect.map(statementsOf(effect), (texts) => texts.length)
 
 const numbers = (count: number, first = 1) => Array.from({ length: count }, (_, index) => first + index)
 

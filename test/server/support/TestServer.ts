@@ -7,12 +7,15 @@ import { Authentication, InProcess, ServerStorageSqlite, SyncRoutes, SyncServer 
 import type { SyncServerOptions } from "oversqlite/server"
 import { businessTables } from "./BusinessTables.js"
 
-export type Options = Partial<SyncServerOptions> & { readonly filename?: string }
+export type Options = Partial<SyncServerOptions> & {
+  readonly filename?: string
+  readonly synchronous?: "full" | "normal"
+}
 
 /** A server over a database of its own; tokens are user ids. */
-export const server = ({ filename = ":memory:", ...options }: Options = {}) =>
+export const server = ({ filename = ":memory:", synchronous = "full", ...options }: Options = {}) =>
   SyncServer.layer({ tables: businessTables, ...options }).pipe(
-    Layer.provide(ServerStorageSqlite.layer),
+    Layer.provide(ServerStorageSqlite.layerWith({ synchronous })),
     Layer.provideMerge(SqliteClient.layer({ filename })),
     Layer.provideMerge(Authentication.layerTokenIsUser)
   )

@@ -27,7 +27,8 @@ const subject = "--data"
  * @since 0.1.0
  * @category options
  */
-export const option: Options.Options<string> = Options.directory("data").pipe(
+export const option: Options.Options<string> = Options.text("data").pipe(
+  Options.withPseudoName("DIR"),
   Options.withDescription("Directory of the server's data: one SQLite file. One server at a time works on it.")
 )
 
@@ -94,9 +95,6 @@ const lock = (directory: string, file: string): Effect.Effect<void, CommandFaile
  * Opens the database of a directory until the scope closes. With `create` a missing directory or database is created,
  * readable by nobody else; without it, it is refused.
  *
- * Every transaction is on the disk before it is acknowledged (`synchronous = FULL`): a commit that a device has been told of
- * survives a power cut, too.
- *
  * @since 0.1.0
  * @category constructors
  */
@@ -115,7 +113,7 @@ export const make = Effect.fnUntraced(function*(
     (error) => failed(`cannot create ${folder}: ${reasonOf(error)}`)
   )
   yield* lock(folder, path.join(folder, "oversqlite.lock"))
-  const sql = yield* open(file, ["PRAGMA synchronous = FULL"])
+  const sql = yield* open(file, [])
   return { file, isNew: !existed, sql }
 })
 

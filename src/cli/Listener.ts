@@ -23,6 +23,7 @@ import { decoded } from "./DecodedOption.js"
  * @category options
  */
 export const host: Options.Options<string> = Options.text("host").pipe(
+  Options.withPseudoName("ADDRESS"),
   Options.withDescription("Address or name to listen on; 0.0.0.0 or :: for all of this machine."),
   Options.withDefault("127.0.0.1")
 )
@@ -40,7 +41,10 @@ export const port: Options.Options<number> = decoded(
     Schema.NumberFromString.pipe(Schema.between(0, 65_535))
   ),
   "a whole number from 0 to 65535"
-).pipe(Options.withDescription("Port to listen on; 0 for a free one."))
+).pipe(
+  Options.withPseudoName("N"),
+  Options.withDescription("Port to listen on; 0 for a free one.")
+)
 
 /** A request must be complete after this time (wire.md §1.1). */
 const requestTimeout = 120_000

@@ -27,6 +27,7 @@ export const option: Options.Options<string> = decoded(
   Schema.String.pipe(Schema.pattern(form)),
   "a path such as /api/sync-server"
 ).pipe(
+  Options.withPseudoName("PATH"),
   Options.map((path) => path.replace(/\/$/, "")),
   Options.withDescription("Path that all routes begin with, such as /api; none by default."),
   Options.withDefault("")

@@ -19,7 +19,8 @@ const minimumBytes = 32
  * @since 0.1.0
  * @category options
  */
-export const option: Options.Options<string> = Options.file("jwt-secret-file").pipe(
+export const option: Options.Options<string> = Options.text("jwt-secret-file").pipe(
+  Options.withPseudoName("FILE"),
   Options.withDescription(
     `File with the secret that tokens are signed with (HS256): at least ${minimumBytes} bytes; white space around it ` +
       "does not count."

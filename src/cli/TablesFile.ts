@@ -8,6 +8,7 @@ import type * as FileSystem from "@effect/platform/FileSystem"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as Schema from "effect/Schema"
+import * as Lossless from "lossless-json"
 import { TableDeclaration } from "../server/index.js"
 import { CommandFailed } from "./CommandFailed.js"
 import { memberProblems } from "./MemberProblems.js"
@@ -21,21 +22,26 @@ const subject = "--tables"
  * @since 0.1.0
  * @category options
  */
-export const option: Options.Options<string> = Options.file("tables").pipe(
+export const option: Options.Options<string> = Options.text("tables").pipe(
+  Options.withPseudoName("FILE"),
   Options.withDescription(
     "JSON file with an array of table declarations, such as [{\"schema\":\"business\",\"table\":\"users\"," +
       "\"key\":{\"column\":\"id\",\"kind\":\"uuid\"},\"columns\":{\"name\":\"text\"}}]."
   )
 )
 
+/** Where a text stops being JSON. The parser's own words quote the text, which may be a file given by mistake. */
+const place = (text: string): string => {
+  const failure = Either.flip(Either.try({ try: () => Lossless.parse(text), catch: String }))
+  const position = Number(/ position (\d+)$/.exec(Either.getOrElse(failure, () => ""))?.[1] ?? 0)
+  const before = text.slice(0, position).split("\n")
+  return `line ${before.length}, column ${(before.at(-1)?.length ?? 0) + 1}`
+}
+
 const parse = (file: string, text: string) =>
   Either.try({
     try: (): unknown => JSON.parse(text),
-    catch: (error) =>
-      new CommandFailed({
-        subject,
-        problem: `${file} is not JSON: ${error instanceof Error ? error.message : String(error)}`
-      })
+    catch: () => new CommandFailed({ subject, problem: `${file} is not JSON from ${place(text)} on` })
   })
 
 // A misspelt member would otherwise be a rule that is silently not enforced.

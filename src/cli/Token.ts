@@ -15,6 +15,7 @@ import { decoded } from "./DecodedOption.js"
 import * as SecretFile from "./SecretFile.js"
 
 const user = decoded("user", Schema.Trim.pipe(Schema.minLength(1)), "a user id that is not blank").pipe(
+  Options.withPseudoName("ID"),
   Options.withDescription("The user that the token is for; its data are the user's scope.")
 )
 
@@ -33,6 +34,7 @@ const expiresIn = decoded(
   Schema.String.pipe(Schema.pattern(/^(?:0*[1-9]\d{0,6}[smhd]|never)$/)),
   "a whole number with its unit, such as 90s, 30m, 1h or 7d, or never"
 ).pipe(
+  Options.withPseudoName("DURATION"),
   Options.map(durationOf),
   Options.withDescription("How long the token is valid: 90s, 30m, 1h, 7d or never."),
   Options.withDefault(Duration.hours(1))

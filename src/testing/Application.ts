@@ -1,0 +1,136 @@
+/**
+ * The application on a simulated device: it calls operations, and does what their errors say.
+ *
+ * @since 0.1.0
+ */
+import * as Cause from "effect/Cause"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import * as Option from "effect/Option"
+import type { SyncError } from "../contract/SyncError.js"
+import type { OperationName } from "./Script.js"
+import type { SimulatedDevice } from "./SimulatedDevice.js"
+import * as Devices from "./SimulatedDevice.js"
+import type { Host } from "./SimulatedSchema.js"
+import type { State } from "./SimulationState.js"
+
+/** How an operation ended: `done`, or with an error. @internal */
+export type Ended = Exit.Exit<unknown, SyncError>
+
+/** Attaches, and tells the ledger whom the rows belong to from now on. */
+const attach = (state: State, device: SimulatedDevice, sync: Devices.Running["sync"]) =>
+  Effect.tap(sync.attach(device.user), (result) =>
+    Effect.sync(() => {
+      if (result.status === "connected") state.ledger.attached(device.name, device.user)
+    }))
+
+const operationOf = (
+  state: State,
+  device: SimulatedDevice,
+  sync: Devices.Running["sync"],
+  name: OperationName
+): Effect.Effect<unknown, SyncError> => {
+  switch (name) {
+    case "attach":
+      return attach(state, device, sync)
+    case "run":
+      return Effect.timeoutOption(sync.run, "20 seconds")
+    default:
+      return sync[name]
+  }
+}
+
+/** Runs an operation to its end, notes it, and watches for ends that must not be. @internal */
+export const operate = (state: State, device: SimulatedDevice, name: OperationName): Effect.Effect<Ended> =>
+  Effect.suspend((): Effect.Effect<Ended> => {
+    const running = device.running
+    if (running === undefined) return Effect.interrupt
+    const { machine } = device
+    return operationOf(state, device, running.sync, name).pipe(
+      Effect.exit,
+      Effect.tap((exit) =>
+        Effect.sync(() => {
+          state.record.note(`${device.name} ${name}: ${Devices.told(exit)}`)
+          if (machine.stopped || Exit.isSuccess(exit)) return
+          const failure = Cause.failureOption(exit.cause)
+          const unexpected = Option.isSome(failure)
+            ? failure.value._tag === "StorageError" && failure.value.code === "other"
+            : !Cause.isInterruptedOnly(exit.cause)
+          if (!unexpected) return
+          const cause = Option.isSome(failure) && failure.value._tag === "StorageError"
+            ? String(failure.value.cause)
+            : ""
+          state.record.violate(`${device.name} ${name} ended in ${Devices.told(exit)} ${cause}`)
+        })
+      )
+    )
+  })
+
+/** Starts the machine if it is off, with a client that is not opened. @internal */
+export const start = (state: State, device: SimulatedDevice): Effect.Effect<boolean> =>
+  Effect.suspend(() => {
+    if (device.running !== undefined) return Effect.succeed(true)
+    return Devices.powerOn(device, state.partsOf(device)).pipe(
+      Effect.exit,
+      Effect.map((exit) => {
+        if (Exit.isSuccess(exit)) return true
+        const interrupted = Cause.isInterruptedOnly(exit.cause)
+        if (!interrupted) state.record.violate(`${device.name} does not start: ${Devices.told(exit)}`)
+        return false
+      })
+    )
+  })
+
+/** Switches a stopped machine off, and on again after a time. @internal */
+export const restart = (state: State, device: SimulatedDevice, afterMillis: number): Effect.Effect<void> =>
+  Effect.gen(function*() {
+    yield* Devices.powerOff(device)
+    yield* Effect.sleep(`${afterMillis} millis`)
+    for (let attempt = 0; attempt < 5; attempt++) {
+      if (yield* start(state, device)) return
+    }
+  })
+
+/** Like `operate`, after `open` and `attach` where an application would call them; a machine that stops starts again. @internal */
+export const call = (state: State, device: SimulatedDevice, name: OperationName): Effect.Effect<void> =>
+  Effect.gen(function*() {
+    let ended = yield* operate(state, device, name)
+    for (let attempt = 0; attempt < 2 && Exit.isFailure(ended); attempt++) {
+      const failure = Cause.failureOption(ended.cause)
+      if (Option.isNone(failure)) break
+      const tag = failure.value._tag
+      if (tag === "OpenRequired") yield* operate(state, device, "open")
+      else if (tag !== "AttachRequired") break
+      if (name !== "attach") yield* operate(state, device, "attach")
+      ended = yield* operate(state, device, name)
+    }
+  })
+
+/** Starts an operation in a fiber of the device. @internal */
+export const begin = (state: State, device: SimulatedDevice, name: OperationName) =>
+  Effect.gen(function*() {
+    const { machine } = device
+    const fiber = yield* Effect.fork(Effect.exit(call(state, device, name)))
+    device.fibers.push(fiber)
+    yield* Effect.fork(Effect.gen(function*() {
+      yield* Fiber.await(fiber)
+      device.fibers = device.fibers.filter((other) => other !== fiber)
+      if (machine.stopped && device.machine === machine && device.running !== undefined) {
+        yield* restart(state, device, 1000)
+      }
+    }))
+  })
+
+/** A host of this device. @internal */
+export const hostOf = (state: State, run: Host["run"], prng: Host["prng"]): Host => ({
+  prng,
+  stamp: state.stamp,
+  run,
+  someKey: (table) =>
+    Effect.gen(function*() {
+      const key = state.schema.tables.find(({ name }) => name === table)?.key ?? "id"
+      const rows = yield* run(`SELECT "${key}" AS k FROM "${table}" ORDER BY "${key}"`)
+      return prng.pick(rows)?.["k"]
+    })
+})

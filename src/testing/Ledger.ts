@@ -1,0 +1,173 @@
+/**
+ * What hosts were promised, and whether it was kept. A model of its own: it knows writes and decisions, and nothing about
+ * uploads, versions or conflicts.
+ *
+ * Every write of a host has a name (its stamp). The ledger notes which write was made on top of which, and which write
+ * gave way to which by a decision of a conflict resolver. At the end, from every write that was acknowledged (whose
+ * transaction committed) the notes must lead to what everybody sees: to the stamp of the row, or, if there is no row, to a
+ * deletion. A write from which nothing leads there has been lost silently.
+ *
+ * @since 0.1.0
+ */
+import type { StampedRow } from "./SimulatedSchema.js"
+
+/**
+ * The rows of a database: `table key` → stamp.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type StampedRows = ReadonlyMap<string, StampedRow>
+
+interface Write {
+  readonly row: string
+  readonly device: string
+  readonly deletes: boolean
+  readonly owners: ReadonlyArray<string>
+  /** Whose data it is; unknown while the device belongs to nobody. */
+  user: string | undefined
+  /** Why it may be missing: the machine that had it was rolled back, for example. */
+  excuse: string | undefined
+}
+
+/**
+ * The notes of one simulation.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Ledger {
+  /** A host's transaction has committed: the rows before and after it. */
+  readonly wrote: (device: string, user: string | undefined, before: StampedRows, after: StampedRows) => void
+  /** A resolver has decided between two states of a row; `undefined` is "no row". */
+  readonly decided: (decision: {
+    readonly row: string
+    readonly loser: string | undefined
+    readonly winner: string | undefined
+  }) => void
+  /** What a device wrote while it belonged to nobody belongs to this user. */
+  readonly attached: (device: string, user: string) => void
+  /** The writes of a device that was rolled back: those to `pending` rows are gone unless they are in `kept`. */
+  readonly rolledBack: (device: string, pending: ReadonlySet<string>, kept: StampedRows) => void
+  /** The server went back to `restored`; the devices still have `held`. */
+  readonly serverWentBack: (user: string, restored: StampedRows, held: ReadonlyArray<StampedRows>) => void
+  /** A device that held rows of the user has given them up since the server went back. */
+  readonly gaveUp: (user: string) => void
+  /** Number of acknowledged writes. */
+  readonly size: () => number
+  /** Writes that everybody has lost: one line each. */
+  readonly lost: (user: string, rows: StampedRows) => ReadonlyArray<string>
+}
+
+/**
+ * An empty ledger.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const make = (): Ledger => {
+  const writes = new Map<string, Write>()
+  const next = new Map<string, Set<string>>()
+  const wentBack = new Map<string, StampedRows>()
+  let deletions = 0
+
+  const link = (from: string, to: string) => {
+    if (from === to) return
+    const known = next.get(from)
+    if (known === undefined) next.set(from, new Set([to]))
+    else known.add(to)
+  }
+
+  const deletionsOf = (row: string) =>
+    Array.from(writes).filter(([, write]) => write.deletes && write.row === row).map(([name]) => name)
+
+  const note = (name: string, write: Omit<Write, "excuse">) => {
+    writes.set(name, { ...write, excuse: undefined })
+  }
+
+  const deletion = (row: string, device: string, user: string | undefined) => {
+    const name = `deletion ${++deletions}`
+    note(name, { row, device, user, deletes: true, owners: [] })
+    return name
+  }
+
+  /** All writes that the notes lead to. */
+  const reached = (from: string): ReadonlySet<string> => {
+    const seen = new Set([from])
+    for (const name of seen) for (const following of next.get(name) ?? []) seen.add(following)
+    return seen
+  }
+
+  /** The row is gone because a row that it belonged to is gone. */
+  const wentAlong = (names: Iterable<string>): boolean =>
+    Array.from(names).some((name) => (writes.get(name)?.owners ?? []).some((owner) => deletionsOf(owner).length > 0))
+
+  return {
+    wrote: (device, user, before, after) => {
+      for (const [row, { owners, stamp }] of after) {
+        const old = before.get(row)?.stamp
+        if (old === stamp) continue
+        const known = writes.has(stamp)
+        if (!known) note(stamp, { row, device, user, deletes: false, owners })
+        if (old !== undefined) link(old, stamp)
+        else for (const name of deletionsOf(row)) link(name, stamp)
+      }
+      for (const [row, { stamp }] of before) {
+        if (!after.has(row)) link(stamp, deletion(row, device, user))
+      }
+    },
+    decided: ({ loser, row, winner }) => {
+      const of = (stamp: string | undefined) => {
+        if (stamp !== undefined) return [stamp]
+        const known = deletionsOf(row)
+        return known.length > 0 ? known : [deletion(row, "server", undefined)]
+      }
+      for (const from of of(loser)) for (const to of of(winner)) link(from, to)
+    },
+    attached: (device, user) => {
+      for (const write of writes.values()) {
+        if (write.device === device && write.user === undefined) write.user = user
+      }
+    },
+    rolledBack: (device, pending, kept) => {
+      for (const [name, write] of writes) {
+        if (write.device === device && pending.has(write.row) && kept.get(write.row)?.stamp !== name) {
+          write.excuse = "its device was rolled back"
+        }
+      }
+    },
+    serverWentBack: (user, restored, held) => {
+      const stamps = new Set(held.flatMap((rows) => Array.from(rows.values(), ({ stamp }) => stamp)))
+      wentBack.set(user, restored)
+      for (const [name, write] of writes) {
+        if (write.user === user && !stamps.has(name)) write.excuse = "the server was rolled back, and no device had it"
+      }
+    },
+    gaveUp: (user) => {
+      if (!wentBack.has(user)) return
+      for (const write of writes.values()) {
+        if (write.user === user) write.excuse = "the server was rolled back, and a device that had it gave it up"
+      }
+    },
+    size: () => writes.size,
+    lost: (user, rows) => {
+      const lines: Array<string> = []
+      const restored = wentBack.get(user)
+      for (const [name, write] of writes) {
+        if (write.user !== user || write.excuse !== undefined) continue
+        const now = rows.get(write.row)?.stamp
+        const following = reached(name)
+        if (now !== undefined && following.has(now)) continue
+        if (Array.from(following).some((other) => writes.get(other)?.excuse !== undefined)) continue
+        if (now === undefined) {
+          if (Array.from(following).some((other) => writes.get(other)?.deletes === true)) continue
+          if (wentAlong(following)) continue
+        }
+        // After a restored backup, what was written to the row since counts as later (pull.md §6.4).
+        if (restored !== undefined && restored.get(write.row)?.stamp !== now) continue
+        lines.push(`${name} of ${write.device} (${write.row}) is lost: everybody sees ${now ?? "no row"}`)
+      }
+      return lines
+    }
+  }
+}

@@ -1,0 +1,436 @@
+/**
+ * The whole system in one process on virtual time: the real server, any number of real clients on real SQLite files,
+ * hosts that write all the while, and a hostile world. One seed, one run, always the same.
+ *
+ * @since 0.1.0
+ */
+import * as Clock from "effect/Clock"
+import * as Data from "effect/Data"
+import * as Effect from "effect/Effect"
+import * as Logger from "effect/Logger"
+import * as LogLevel from "effect/LogLevel"
+import * as fs from "node:fs"
+import * as os from "node:os"
+import * as path from "node:path"
+import type { ConflictResolver } from "../contract/ConflictResolution.js"
+import type { SyncOptions } from "../engine/SyncConfig.js"
+import type { ServerOptions } from "../server/ServerSettings.js"
+import { begin, call, hostOf, restart, start } from "./Application.js"
+import * as Office from "./OfficeSchema.js"
+import * as Prng from "./Prng.js"
+import * as Script from "./Script.js"
+import type { Step } from "./Script.js"
+import * as Settling from "./Settling.js"
+import type { SimulatedDevice } from "./SimulatedDevice.js"
+import * as Devices from "./SimulatedDevice.js"
+import type { HostAction, Repair, SimulatedSchema } from "./SimulatedSchema.js"
+import { stampedRows } from "./SimulatedSchema.js"
+import type { Plant, State } from "./SimulationState.js"
+import * as SimulationState from "./SimulationState.js"
+import * as VirtualTime from "./VirtualTime.js"
+
+/**
+ * Options of a run.
+ *
+ * @since 0.1.0
+ * @category options
+ */
+export interface SimulationOptions {
+  /** Decides everything that is random. */
+  readonly seed: number
+  /** Devices at the beginning; default 3. */
+  readonly devices?: number | undefined
+  /** Length of the script; default 60. */
+  readonly steps?: number | undefined
+  /** The tables; by default an office with a cascade, a self reference, a cycle and a unique column. */
+  readonly schema?: SimulatedSchema | undefined
+  /** What hosts write; required with a schema of your own. */
+  readonly hosts?: ReadonlyArray<HostAction> | undefined
+  /** How users correct data that the server or SQLite refuses; by default the row is deleted. */
+  readonly repair?: Repair | undefined
+  /** The resolver of all devices; by default each has one of the built-in ones, or one that merges. */
+  readonly resolver?: ConflictResolver | undefined
+  /** Options of the clients; by default pages are small, so that there are many edges. */
+  readonly client?: Partial<SyncOptions> | undefined
+  readonly server?: ServerOptions | undefined
+  /** Which steps happen how often. */
+  readonly weights?: Script.StepWeights | undefined
+  /** A script in place of the seed's. */
+  readonly script?: ReadonlyArray<Step> | undefined
+  /** A defect to be found. */
+  readonly plant?: Plant | undefined
+  /** Looks at the end of the run: the rows that everybody holds; returns what is wrong with them. */
+  readonly verify?: ((end: SimulationEnd) => ReadonlyArray<string>) | undefined
+  /** Keep the trace as text; default false (only its hash). */
+  readonly trace?: boolean | undefined
+  /** Where the databases are made; default: the folder for temporary files. */
+  readonly folder?: string | undefined
+}
+
+/**
+ * What {@link SimulationOptions.verify} sees: the rows of a user's table, and how often each host action was acknowledged.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface SimulationEnd {
+  readonly rows: (table: string) => ReadonlyArray<Readonly<Record<string, unknown>>>
+  readonly acknowledged: Readonly<Record<string, number>>
+}
+
+/**
+ * What a run has shown.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface SimulationReport {
+  readonly seed: number
+  readonly devices: number
+  readonly script: ReadonlyArray<Step>
+  /** Everything that must not be, one line each. */
+  readonly violations: ReadonlyArray<string>
+  /** SHA-256 of everything that happened, in order. */
+  readonly hash: string
+  readonly trace: ReadonlyArray<string>
+  readonly virtualMillis: number
+  /** Faults that happened, by kind. */
+  readonly faults: Readonly<Record<string, number>>
+  /** Points at which a machine was stopped. */
+  readonly crashPoints: number
+  /** Statements and edges of requests that were passed. */
+  readonly points: number
+  /** Acknowledged writes of hosts. */
+  readonly writes: number
+}
+
+/**
+ * A run has violated what must hold.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class SimulationFailed extends Data.TaggedError("SimulationFailed")<{ readonly report: SimulationReport }> {
+  override get message(): string {
+    const { devices, script, seed, violations } = this.report
+    return `seed ${seed} with ${devices} devices and ${script.length} steps: ${violations.slice(0, 5).join("\n")}`
+  }
+}
+
+const users = ["ann", "bob"] as const
+
+const smallPages: Partial<SyncOptions> = {
+  uploadLimit: 3,
+  downloadLimit: 2,
+  committedRowsLimit: 3,
+  snapshotChunkRows: 4,
+  applyRows: 5
+}
+
+const deleteRow = (schema: SimulatedSchema): Repair => (host, { key, table }) => {
+  const column = schema.tables.find(({ name }) => name === table)?.key ?? "id"
+  return host.run(`DELETE FROM "${table}" WHERE "${column}" = ?`, [key])
+}
+
+/** Keys that the device alone knows of, and what the copy it goes back to holds. */
+const rollBack = (state: State, device: SimulatedDevice, backup: string) =>
+  Effect.gen(function*() {
+    const { running } = device
+    if (running === undefined) return
+    const pending = yield* Devices.pendingRows(running.second)
+    yield* Devices.powerOff(device)
+    device.filename = state.file()
+    fs.copyFileSync(backup, device.filename)
+    yield* start(state, device)
+    const kept = device.running === undefined
+      ? new Map<string, never>()
+      : yield* stampedRows(device.running.second, state.schema)
+    state.ledger.rolledBack(device.name, pending, kept)
+    for (const user of users) state.ledger.gaveUp(user)
+  }).pipe(Effect.orDie)
+
+const copyOf = (state: State, device: SimulatedDevice) =>
+  Effect.suspend(() => {
+    const copy = state.file()
+    return device.running === undefined
+      ? Effect.succeed(undefined)
+      : Effect.as(Effect.orDie(device.running.second.unsafe("VACUUM INTO ?", [copy])), copy)
+  })
+
+const restoreServer = (state: State, backup: string, renewHistory: boolean) =>
+  Effect.gen(function*() {
+    const held: Array<ReadonlyMap<string, { readonly stamp: string; readonly owners: ReadonlyArray<string> }>> = []
+    for (const { running } of state.devices) {
+      if (running !== undefined) held.push(yield* Effect.orDie(stampedRows(running.second, state.schema)))
+    }
+    yield* state.server.restore(backup, renewHistory)
+    state.historyWentBack = true
+    for (const user of users) state.ledger.serverWentBack(user, yield* state.server.rows(user), held)
+  })
+
+const perform = (state: State, step: Step, acknowledged: Map<string, number>): Effect.Effect<void> => {
+  const prng = Prng.make(step.salt)
+  const deviceOf = (index: number) => state.devices[index % state.devices.length]
+  switch (step.kind) {
+    case "write":
+      return Effect.gen(function*() {
+        const device = deviceOf(step.device)
+        if (device === undefined) return
+        const weights = Object.fromEntries(state.hosts.map(({ name, weight }) => [name, weight]))
+        const names: Array<string> = []
+        const committed = yield* Devices.hostWrite(state, device, step.connection, (run) =>
+          Effect.gen(function*() {
+            const host = hostOf(state, run, prng)
+            for (let count = prng.chance(0.7) ? 1 : 2 + prng.integer(4); count > 0; count--) {
+              const chosen = prng.weighted(weights)
+              const action = state.hosts.find(({ name }) => name === chosen)
+              if (action === undefined) continue
+              names.push(action.name)
+              yield* action.act(host)
+            }
+          }))
+        state.record.note(`${device.name} host ${names.join(", ")}: ${committed ? "committed" : "refused"}`)
+        if (committed) { for (const name of names) acknowledged.set(name, (acknowledged.get(name) ?? 0) + 1) }
+      })
+    case "operate": {
+      const device = deviceOf(step.device)
+      return device === undefined || device.running === undefined ? Effect.void : begin(state, device, step.operation)
+    }
+    case "crash": {
+      const device = deviceOf(step.device)
+      if (device === undefined || device.running === undefined) return Effect.void
+      if (step.points > 0) {
+        device.machine.stopAt = device.machine.passed + step.points
+        return Effect.void
+      }
+      state.record.count("crash")
+      return Effect.asVoid(Effect.fork(restart(state, device, prng.integer(60_000))))
+    }
+    case "back up":
+      return Effect.gen(function*() {
+        const device = deviceOf(step.device)
+        if (device === undefined) return
+        const copy = yield* copyOf(state, device)
+        if (copy !== undefined) device.backups.push(copy)
+      })
+    case "roll back": {
+      const device = deviceOf(step.device)
+      const backup = prng.chance(0.5) ? device?.backups[0] : device?.backups.at(-1)
+      if (device === undefined || backup === undefined) return Effect.void
+      state.record.count("device rolled back")
+      return rollBack(state, device, backup)
+    }
+    case "clone":
+      return Effect.gen(function*() {
+        const device = deviceOf(step.device)
+        if (device === undefined || state.devices.length > 5) return
+        const copy = yield* copyOf(state, device)
+        if (copy === undefined) return
+        state.record.count("device cloned")
+        yield* start(state, state.addDevice(device.user, copy))
+      })
+    case "switch": {
+      const device = deviceOf(step.device)
+      if (device === undefined || device.running === undefined) return Effect.void
+      return Effect.asVoid(Effect.fork(Effect.gen(function*() {
+        yield* call(state, device, "syncThenDetach")
+        const owner = device.running === undefined ? "?" : yield* Effect.orDie(Devices.owner(device.running.second))
+        if (owner !== undefined) return
+        state.record.count("user switched")
+        state.ledger.gaveUp(device.user)
+        device.user = users.find((user) => user !== device.user) ?? users[0]
+        yield* call(state, device, "attach")
+      })))
+    }
+    case "server crash":
+      if (!state.server.isUp()) return Effect.void
+      if (step.points > 0) {
+        const machine = state.server.machine()
+        machine.stopAt = machine.passed + step.points
+      }
+      state.record.count("server crash")
+      return Effect.asVoid(Effect.fork(Effect.gen(function*() {
+        if (step.points === 0) yield* state.server.stop
+        yield* Effect.sleep(`${1000 + prng.integer(30_000)} millis`)
+        if (state.server.machine().stopped) yield* Effect.zipRight(state.server.stop, state.server.start)
+      })))
+    case "server back up":
+      return Effect.map(state.server.backup, (copy) => void state.serverBackups.push(copy))
+    case "server restore": {
+      const backup = prng.pick(state.serverBackups)
+      if (backup === undefined) return Effect.void
+      state.record.count(step.renewHistory ? "server restored, new history" : "server restored")
+      return restoreServer(state, backup, step.renewHistory)
+    }
+    case "server prune":
+      return Effect.gen(function*() {
+        const service = yield* state.server.service
+        if (service === undefined) return
+        state.record.count("history pruned")
+        for (const user of users) yield* Effect.ignore(service.setRetainedFloor(user, 1 + prng.integer(12)))
+      })
+    case "weather":
+      return Effect.sync(() => {
+        state.weather = step.percent
+      })
+  }
+}
+
+const concerned = (state: State, step: Step) =>
+  "device" in step ? state.devices[step.device % state.devices.length] : undefined
+
+const play = (state: State, options: SimulationOptions, script: ReadonlyArray<Step>, devices: number) =>
+  Effect.gen(function*() {
+    const began = yield* Clock.currentTimeMillis
+    const acknowledged = new Map<string, number>()
+    yield* state.server.start
+    for (let index = 0; index < devices; index++) {
+      const device = state.addDevice(users[0])
+      yield* start(state, device)
+      yield* begin(state, device, "sync")
+    }
+    for (const step of script) {
+      yield* Effect.sleep(`${step.pause} millis`)
+      state.record.note(Script.describe(step))
+      yield* perform(state, step, acknowledged)
+      const device = concerned(state, step)
+      if (device !== undefined) yield* Settling.check(state, device, Script.describe(step))
+    }
+    yield* Settling.settle(state)
+    const witness = state.devices.at(-1)?.running
+    if (options.verify !== undefined && witness !== undefined && state.record.violations.length === 0) {
+      const tables = new Map<string, ReadonlyArray<Readonly<Record<string, unknown>>>>()
+      for (const { name } of state.schema.tables) {
+        tables.set(name, yield* Effect.orDie(witness.second.unsafe<Record<string, unknown>>(`SELECT * FROM "${name}"`)))
+      }
+      const end: SimulationEnd = {
+        rows: (table) => tables.get(table) ?? [],
+        acknowledged: Object.fromEntries(acknowledged)
+      }
+      for (const line of options.verify(end)) state.record.violate(line)
+    }
+    const ended = yield* Clock.currentTimeMillis
+    return ended - began
+  }).pipe(
+    Effect.ensuring(Effect.gen(function*() {
+      for (const device of state.devices) yield* Devices.powerOff(device)
+      yield* state.server.stop
+    }))
+  )
+
+/**
+ * Runs a simulation and tells what it has shown. Nothing that goes wrong in it is a failure of the effect: look at
+ * `violations`, or use {@link check}.
+ *
+ * @example
+ * ```ts
+ * import * as Effect from "effect/Effect"
+ * import { Simulation } from "oversqlite/testing"
+ *
+ * export const program = Effect.gen(function*() {
+ *   const report = yield* Simulation.run({ seed: 7, devices: 3 })
+ *   yield* Effect.log(`${report.points} points, ${report.violations.length} violations`)
+ * })
+ * ```
+ *
+ * @since 0.1.0
+ * @category running
+ */
+export const run = (options: SimulationOptions): Effect.Effect<SimulationReport> => {
+  const { devices = 3, schema = Office.schema, seed, steps = 60 } = options
+  const script = options.script ?? Script.make({ seed, devices, steps, weights: options.weights })
+  return Effect.acquireUseRelease(
+    Effect.sync(() => fs.mkdtempSync(path.join(options.folder ?? os.tmpdir(), "oversqlite-simulation-"))),
+    (folder) =>
+      Effect.gen(function*() {
+        const state = SimulationState.make({
+          seed,
+          folder,
+          schema,
+          hosts: options.hosts ?? Office.hosts,
+          repair: options.repair ?? (options.schema === undefined ? Office.repair : deleteRow(schema)),
+          resolver: options.resolver,
+          client: { ...smallPages, ...options.client },
+          serverOptions: options.server ?? {},
+          plant: options.plant ?? {},
+          keepLines: options.trace === true
+        })
+        const virtualMillis = yield* VirtualTime.run(play(state, options, script, devices), { seed }).pipe(
+          Logger.withMinimumLogLevel(LogLevel.None),
+          Effect.catchTag("Stuck", (stuck) =>
+            Effect.sync(() => {
+              state.record.violate(stuck.message)
+              return stuck.afterMillis
+            })),
+          Effect.catchAllDefect((defect) =>
+            Effect.sync(() => {
+              state.record.violate(
+                `defect: ${defect instanceof Error ? defect.stack ?? defect.message : String(defect)}`
+              )
+              return 0
+            })
+          )
+        )
+        const { record } = state
+        return {
+          seed,
+          devices,
+          script,
+          violations: record.violations,
+          hash: record.hash(),
+          trace: record.lines,
+          virtualMillis,
+          faults: Object.fromEntries(record.faults),
+          crashPoints: record.crashPoints,
+          points: record.points,
+          writes: state.ledger.size()
+        }
+      }),
+    (folder) => Effect.sync(() => fs.rmSync(folder, { recursive: true, force: true }))
+  )
+}
+
+/**
+ * Like {@link run}, and fails if anything was violated.
+ *
+ * @since 0.1.0
+ * @category running
+ */
+export const check = (options: SimulationOptions): Effect.Effect<SimulationReport, SimulationFailed> =>
+  Effect.filterOrFail(
+    run(options),
+    ({ violations }) => violations.length === 0,
+    (report) => new SimulationFailed({ report })
+  )
+
+/**
+ * A shorter script that still violates something: steps are dropped, halves first, as long as the run keeps failing. At most
+ * `runs` runs (default 200).
+ *
+ * @since 0.1.0
+ * @category running
+ */
+export const shrink = (
+  options: SimulationOptions,
+  limits: { readonly runs?: number | undefined } = {}
+): Effect.Effect<SimulationReport> =>
+  Effect.gen(function*() {
+    let best = yield* run(options)
+    if (best.violations.length === 0) return best
+    let left = limits.runs ?? 200
+    for (let size = Math.ceil(best.script.length / 2); size >= 1 && left > 0;) {
+      let dropped = false
+      for (let at = 0; at < best.script.length && left > 0;) {
+        const script = best.script.filter((_, index) => index < at || index >= at + size)
+        left--
+        const report = yield* run({ ...options, script })
+        if (report.violations.length > 0) {
+          best = report
+          dropped = true
+        } else at += size
+      }
+      if (size > 1) size = Math.ceil(size / 2)
+      else if (!dropped) break
+    }
+    return best
+  })

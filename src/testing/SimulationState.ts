@@ -1,0 +1,227 @@
+/**
+ * Everything that one simulated run shares: its record, and the machines and the network in it.
+ *
+ * @since 0.1.0
+ */
+import * as HttpClient from "@effect/platform/HttpClient"
+import * as Effect from "effect/Effect"
+import { createHash } from "node:crypto"
+import * as path from "node:path"
+import type { ConflictResolver } from "../contract/ConflictResolution.js"
+import { acceptServer, clientWins, keepMerged, serverWins } from "../contract/ConflictResolution.js"
+import type { SyncOptions } from "../engine/SyncConfig.js"
+import type { ServerOptions } from "../server/ServerSettings.js"
+import * as CrashPoints from "./CrashPoints.js"
+import * as Faults from "./Faults.js"
+import * as Ledger from "./Ledger.js"
+import * as Prng from "./Prng.js"
+import type * as SimulatedDevice from "./SimulatedDevice.js"
+import type { HostAction, Repair, SimulatedSchema } from "./SimulatedSchema.js"
+import * as SimulatedServer from "./SimulatedServer.js"
+
+/**
+ * A defect that is put into a run on purpose, to see that the checks find it: statements of the devices or answers of the
+ * server are changed on their way.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Plant {
+  /** The text that the database of a device runs in place of this one. */
+  readonly statement?: ((text: string) => string) | undefined
+  /** The same for the database of the server. */
+  readonly serverStatement?: ((text: string) => string) | undefined
+  /** The body that arrives in place of this one. */
+  readonly answer?: ((url: URL, text: string) => string) | undefined
+  /** Replaces the resolver after its decisions were noted. */
+  readonly network?: ((client: HttpClient.HttpClient) => HttpClient.HttpClient) | undefined
+}
+
+/** The record of a run, while it is made. @internal */
+export interface Record {
+  readonly note: (line: string) => void
+  readonly violate: (line: string) => void
+  readonly count: (fault: string) => void
+  readonly lines: Array<string>
+  readonly violations: Array<string>
+  readonly faults: Map<string, number>
+  crashPoints: number
+  points: number
+  readonly hash: () => string
+}
+
+const makeRecord = (keepLines: boolean): Record => {
+  const hash = createHash("sha256")
+  const record: Record = {
+    lines: [],
+    violations: [],
+    faults: new Map(),
+    crashPoints: 0,
+    points: 0,
+    note: (line) => {
+      hash.update(line).update("\n")
+      if (keepLines) record.lines.push(line)
+    },
+    violate: (line) => {
+      record.violations.push(line)
+      record.note(`violation: ${line}`)
+    },
+    count: (fault) => void record.faults.set(fault, (record.faults.get(fault) ?? 0) + 1),
+    hash: () => hash.copy().digest("hex")
+  }
+  return record
+}
+
+/** @internal */
+export interface StateOptions {
+  readonly seed: number
+  readonly folder: string
+  readonly schema: SimulatedSchema
+  readonly hosts: ReadonlyArray<HostAction>
+  readonly repair: Repair
+  readonly resolver: ConflictResolver | undefined
+  readonly client: Partial<SyncOptions>
+  readonly serverOptions: ServerOptions
+  readonly plant: Plant
+  readonly keepLines: boolean
+}
+
+/** @internal */
+export interface State extends StateOptions {
+  readonly record: Record
+  readonly ledger: Ledger.Ledger
+  readonly server: SimulatedServer.SimulatedServer
+  readonly devices: Array<SimulatedDevice.SimulatedDevice>
+  readonly partsOf: (device: SimulatedDevice.SimulatedDevice) => SimulatedDevice.DeviceParts
+  readonly file: () => string
+  readonly stamp: () => string
+  readonly addDevice: (user: string, filename?: string) => SimulatedDevice.SimulatedDevice
+  readonly serverBackups: Array<string>
+  /** Percent of the requests that meet a fault. */
+  weather: number
+  /** The history has gone back: versions may be lower than before. */
+  historyWentBack: boolean
+}
+
+/** Takes both sides: the local values over the server's. */
+const merging: ConflictResolver = ({ localRow, server }) =>
+  Effect.succeed(localRow === null || server.row === null ? acceptServer : keepMerged({ ...server.row, ...localRow }))
+
+const resolvers: ReadonlyArray<ConflictResolver> = [serverWins, clientWins, merging]
+
+const weightOf: Readonly<globalThis.Record<Faults.FaultKind, number>> = {
+  "request lost": 4,
+  "answer lost": 6,
+  "duplicated": 2,
+  "duplicated late": 2,
+  "delayed": 3,
+  "timed out": 1,
+  "truncated": 2,
+  "corrupted": 2,
+  "429": 1,
+  "500": 1,
+  "502": 1,
+  "503": 1,
+  "503 with Retry-After": 1,
+  "expired token": 1
+}
+
+/** @internal */
+export const make = (options: StateOptions): State => {
+  const { plant, seed } = options
+  const record = makeRecord(options.keepLines)
+  const ledger = Ledger.make()
+  let files = 0
+  let stamps = 0
+  const file = () => path.join(options.folder, `${files++}.db`)
+  const noticed = (who: string) => (point: string) => {
+    record.points++
+    record.note(`${who} ${point}`)
+  }
+  const server = SimulatedServer.make({
+    schema: options.schema,
+    prng: Prng.make(seed, "server"),
+    file,
+    options: options.serverOptions,
+    makeMachine: () =>
+      CrashPoints.make({
+        notice: noticed("server"),
+        onStop: (point) => {
+          record.crashPoints++
+          record.note(`server stops ${point}`)
+        },
+        ...(plant.serverStatement === undefined ? {} : { rewrite: plant.serverStatement })
+      }),
+    change: plant.answer ?? ((_url, text) => text)
+  })
+  const network = (device: SimulatedDevice.SimulatedDevice): HttpClient.HttpClient => {
+    const prng = Prng.make(seed, "network", device.name, files)
+    const faulty = Faults.apply(server.client, prng, ({ request, url }) => {
+      if (!prng.chance(state.weather / 100)) return undefined
+      const kind = prng.weighted(weightOf)
+      if (kind === undefined) return undefined
+      record.count(kind)
+      record.note(`${device.name} ${request.method} ${url.pathname} ${kind}`)
+      return Faults.kinds[kind]
+    })
+    // Everything takes some time, so that devices take turns.
+    const travelling = HttpClient.make((request) =>
+      Effect.suspend(() => {
+        const there = Effect.sleep(`${1 + prng.integer(80)} millis`)
+        const back = Effect.sleep(`${1 + prng.integer(80)} millis`)
+        return Effect.zipRight(there, Effect.zipLeft(faulty.execute(request), back))
+      })
+    )
+    return plant.network === undefined ? travelling : plant.network(travelling)
+  }
+  const partsOf = (device: SimulatedDevice.SimulatedDevice): SimulatedDevice.DeviceParts => {
+    const index = state.devices.indexOf(device)
+    const prng = Prng.make(seed, "device", device.name, record.points)
+    return {
+      schema: options.schema,
+      ledger,
+      prng,
+      network,
+      resolver: options.resolver ?? resolvers[(seed + index) % resolvers.length] ?? serverWins,
+      options: options.client,
+      makeMachine: () =>
+        CrashPoints.make({
+          notice: noticed(device.name),
+          onStop: (point) => {
+            record.crashPoints++
+            record.count("crash")
+            record.note(`${device.name} stops ${point}`)
+          },
+          ...(plant.statement === undefined ? {} : { rewrite: plant.statement })
+        })
+    }
+  }
+  const state: State = {
+    ...options,
+    record,
+    ledger,
+    server,
+    devices: [],
+    partsOf,
+    file,
+    stamp: () => `w${++stamps}`,
+    addDevice: (user, filename = file()) => {
+      const device: SimulatedDevice.SimulatedDevice = {
+        name: `device ${state.devices.length}`,
+        filename,
+        user,
+        machine: CrashPoints.make(),
+        running: undefined,
+        fibers: [],
+        backups: []
+      }
+      device.machine.stopped = true
+      state.devices.push(device)
+      return device
+    },
+    serverBackups: [],
+    weather: 10,
+    historyWentBack: false
+  }
+  return state
+}

@@ -240,9 +240,9 @@ export const run = Effect.fnUntraced(function*(work: LoopWork): Effect.fn.Return
       if (state.hold === "none") yield* Effect.catchAll(look, (error) => fail("push", error, woken))
       const now = yield* circumstances
       const step = Rules.nextStep(state, now, pauses)
-      const status = statusOf(state, now, pauses)
-      yield* tendStream(now, step._tag === "Wait" && status.state !== "backing_off")
-      yield* publish(status)
+      const backsOff = statusOf(state, now, pauses).state === "backing_off"
+      yield* tendStream(now, step._tag === "Wait" && !backsOff)
+      yield* publish(statusOf(state, yield* circumstances, pauses))
       if (step._tag === "Wait") {
         // The clock has whole milliseconds: rounded down, the time would not have come yet.
         const limit = Math.ceil(step.until - (yield* Clock.currentTimeMillis))

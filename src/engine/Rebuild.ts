@@ -32,7 +32,7 @@ import * as SnapshotApply from "../storage/SnapshotApply.js"
 import { SyncDatabase } from "../storage/SyncDatabase.js"
 import type { DatabaseError } from "./Answers.js"
 import { refusedRow, violated } from "./Answers.js"
-import { reserveReplacement, scopeMissing } from "./Recovery.js"
+import { loseScope, reserveReplacement, scopeMissing } from "./Recovery.js"
 import * as Session from "./Session.js"
 import type { StagedSnapshot } from "./SnapshotDownload.js"
 import { download } from "./SnapshotDownload.js"
@@ -70,16 +70,20 @@ export type RebuildError =
 
 type Environment = SyncDatabase | SyncApi | Session.Session
 
-/** Refusals of a snapshot session that mean the same in every rebuild (pull.md §5.2). */
+const missingScope = (refusal: Refusal): "scope_uninitialized" | "scope_initializing" | undefined =>
+  refusal.status === 409 &&
+    (refusal.serverCode === "scope_uninitialized" || refusal.serverCode === "scope_initializing")
+    ? refusal.serverCode
+    : undefined
+
+/** Refusals of a keep-source snapshot session (pull.md §5.2). */
 const interpretRefusal = (refusal: Refusal): Effect.Effect<never, RebuildError, Environment> =>
   Effect.flatMap(Session.memory, ({ initializationId }): Effect.Effect<never, RebuildError, Environment> => {
-    if (refusal.status === 409 && refusal.serverCode === "scope_uninitialized") {
-      return scopeMissing("scope_uninitialized")
-    }
-    if (refusal.status === 409 && refusal.serverCode === "scope_initializing" && initializationId === "") {
-      return scopeMissing("scope_initializing")
-    }
-    return toTransportError(refusal)
+    const missing = missingScope(refusal)
+    if (missing === undefined) return toTransportError(refusal)
+    if (missing === "scope_uninitialized" || initializationId === "") return scopeMissing(missing)
+    // A scope that waits for this client's seed has no data that could be missing here: only the push leads on.
+    return Effect.zipRight(reopenGate, toTransportError(refusal))
   })
 
 const serverWentBack = (state: DurableState, snapshot: StagedSnapshot): boolean =>
@@ -222,6 +226,15 @@ const diverged = (
     )
   )
 
+/**
+ * Refusals of a snapshot session in source recovery (recovery.md §5.2 step 4). A seed that is pending cannot go on under
+ * its source either: it begins anew under a fresh one, like everything else in a lost scope (recovery.md §2.4).
+ */
+const interpretRecoveryRefusal = (refusal: Refusal): Effect.Effect<never, RebuildError, Environment> => {
+  const missing = missingScope(refusal)
+  return missing === undefined ? toTransportError(refusal) : loseScope(missing)
+}
+
 /** Refusals of a rotated snapshot session (recovery.md §5.2 step 4, §5.4). */
 const interpretRotatedRefusal =
   (replacement: string) => (refusal: Refusal): Effect.Effect<never, RebuildError, Environment> => {
@@ -234,7 +247,7 @@ const interpretRotatedRefusal =
     if (refusal.status === 409 && refusal.serverCode === "source_replacement_invalid") {
       return diverged("refused", replacement)
     }
-    return interpretRefusal(refusal)
+    return interpretRecoveryRefusal(refusal)
   }
 
 const usedUp = (replacement: string) =>
@@ -275,7 +288,7 @@ export const rotated: Effect.Effect<Restored, RebuildError, Environment> = Effec
   const snapshot = yield* Effect.catchTag(
     download(request),
     "Refusal",
-    around ? interpretRefusal : interpretRotatedRefusal(reserved.replacement)
+    around ? interpretRecoveryRefusal : interpretRotatedRefusal(reserved.replacement)
   )
   yield* Session.report({ operation, phase: "apply", done: 0, total: snapshot.rowCount })
   const applied = yield* applying(Effect.gen(function*() {

@@ -181,9 +181,16 @@ const replacing = (
      staged_snapshot_id = '${fields.snapshotId}', snapshot_bundle_seq = ${fields.bundleSeq},
      snapshot_row_count = ${fields.rowCount}`
 
-const stagedRow = (ordinal: number, id: string) =>
-  `INSERT INTO _sync_snapshot_stage VALUES ('old', ${ordinal}, 'business', 'users', '{"id":"${id}"}', ${ordinal},
-     '{"id":"${id}","name":"Staged","email":null,"score":${ordinal}}')`
+/** The rows of the account, as a snapshot of them is staged. */
+const accountRows = ["u1", "w1"].map((id, index) =>
+  `INSERT INTO _sync_snapshot_stage VALUES ('old', ${index + 1}, 'business', 'users', '{"id":"${id}"}', ${
+    index + 1
+  }, '${
+    index === 0
+      ? `{"id":"u1","name":"Ann","email":"ann@x","score":1.5}`
+      : `{"id":"w1","name":"Wire","email":null,"score":3}`
+  }')`
+)
 
 const attach = `UPDATE _sync_attachment_state SET binding_state = 'attached', attached_user_id = 'ann'`
 
@@ -199,15 +206,14 @@ const reference = (...more: ReadonlyArray<string>): Build => (world, options = {
 
 const referenceBegun = reference(replacing({ snapshotId: "", bundleSeq: 0, rowCount: 0 }))
 const referenceCreated = reference(replacing({ snapshotId: "old", bundleSeq: 2, rowCount: 2 }))
-const referencePartial = reference(stagedRow(1, "s1"), replacing({ snapshotId: "old", bundleSeq: 2, rowCount: 2 }))
+const referencePartial = reference(...accountRows.slice(1), replacing({ snapshotId: "old", bundleSeq: 2, rowCount: 2 }))
 const referenceStaged = reference(
-  stagedRow(1, "s1"),
-  stagedRow(2, "s2"),
+  ...accountRows,
   replacing({ snapshotId: "old", bundleSeq: 2, rowCount: 2 })
 )
 const referenceEmpty = reference(replacing({ snapshotId: "old", bundleSeq: 0, rowCount: 0 }))
 const referencePrepared = reference(
-  stagedRow(1, "s1"),
+  ...accountRows,
   attach,
   replacing({ snapshotId: "", bundleSeq: 0, rowCount: 0 })
 )

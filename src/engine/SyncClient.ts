@@ -63,6 +63,7 @@ import * as SyncConfig from "./SyncConfig.js"
 import * as SyncLoop from "./SyncLoop.js"
 import type { BackgroundStatus } from "./SyncLoopRules.js"
 import * as SyncLoopSignals from "./SyncLoopSignals.js"
+import * as SyncMetrics from "./SyncMetrics.js"
 
 /**
  * What every operation may fail with before it starts.
@@ -96,6 +97,7 @@ export interface ClientStatus {
  * branches are result values. Operations run one at a time, in order of arrival; status reads never wait for them.
  *
  * @example
+ * ```ts
  * import { FetchHttpClient } from "@effect/platform"
  * import { SqliteClient } from "@effect/sql-sqlite-node"
  * import { Effect, Layer } from "effect"
@@ -116,6 +118,7 @@ export interface ClientStatus {
  *   yield* sync.attach("user-1")
  *   return yield* sync.sync
  * }).pipe(Effect.provide(SyncLive))
+ * ```
  *
  * @since 0.1.0
  * @category services
@@ -286,7 +289,7 @@ export const make = Effect.fnUntraced(function*(
         notClosed,
         within(Effect.ensuring(
           Session.remember({ running: operation }).pipe(
-            Effect.zipRight(self),
+            Effect.zipRight(SyncMetrics.measured(operation)(self)),
             Effect.tapBoth({ onFailure: noteError, onSuccess: () => Session.remember({ lastError: undefined }) })
           ),
           Session.remember({ running: undefined })

@@ -6,6 +6,7 @@
  */
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
+import * as Metric from "effect/Metric"
 import * as PubSub from "effect/PubSub"
 import type * as Scope from "effect/Scope"
 import * as SubscriptionRef from "effect/SubscriptionRef"
@@ -20,6 +21,7 @@ import type { Caller } from "../remote/SyncApi.js"
 import type { SyncConfig } from "./SyncConfig.js"
 import type { BackgroundStatus } from "./SyncLoopRules.js"
 import { off } from "./SyncLoopRules.js"
+import * as SyncMetrics from "./SyncMetrics.js"
 
 /**
  * The memory of a client instance.
@@ -171,7 +173,7 @@ export const countPush = (counter: keyof PushTransfer): Effect.Effect<void, neve
     SubscriptionRef.update(session.memory, (current) => ({
       ...current,
       pushTransfer: { ...current.pushTransfer, [counter]: current.pushTransfer[counter] + 1 }
-    })))
+    }))).pipe(Effect.zipLeft(Metric.increment(SyncMetrics.pushTransfer[counter])))
 
 /**
  * Adds to the snapshot transfer counters.
@@ -184,7 +186,7 @@ export const countSnapshot = (counter: keyof SnapshotTransfer): Effect.Effect<vo
     SubscriptionRef.update(session.memory, (current) => ({
       ...current,
       snapshotTransfer: { ...current.snapshotTransfer, [counter]: current.snapshotTransfer[counter] + 1 }
-    })))
+    }))).pipe(Effect.zipLeft(Metric.increment(SyncMetrics.snapshotTransfer[counter])))
 
 /**
  * Forgets the counters of one direction.

@@ -31,6 +31,8 @@ export type DeviceOptions = Partial<SyncOptions> & {
   readonly filename?: string | undefined
   readonly ddl?: ReadonlyArray<string> | undefined
   readonly user?: string | undefined
+  /** Whom the token says it is for; it does not say by default. */
+  readonly tokenOf?: string | undefined
 }
 
 export interface World {
@@ -110,7 +112,7 @@ export const makeWorld = Effect.fnUntraced(function*(options: WorldOptions = {})
 
   const deviceOn = (sql: SqlClient.SqlClient, given: DeviceOptions) =>
     Effect.gen(function*() {
-      const credentials = yield* Layer.build(Credentials.layerBearer(given.user ?? user))
+      const credentials = yield* Layer.build(Credentials.layerBearer(given.user ?? user, { userId: given.tokenOf }))
       const sync = yield* makeClient({ baseUrl: "http://localhost", schema: "business", tables, ...given }).pipe(
         Effect.provide(credentials),
         Effect.provideService(SqlClient.SqlClient, sql),

@@ -29,6 +29,7 @@ import { onCommitFailure } from "../storage/ForeignKeys.js"
 import type { BundleGroup } from "../storage/PulledPage.js"
 import * as PulledPage from "../storage/PulledPage.js"
 import type { RowRefused } from "../storage/RowApply.js"
+import { needsOtherRows } from "../storage/RowApply.js"
 import { SyncDatabase } from "../storage/SyncDatabase.js"
 import { findStranger } from "../storage/WireRows.js"
 import type { DatabaseError } from "./Answers.js"
@@ -36,11 +37,11 @@ import { accept, offended, refusedRow, strange } from "./Answers.js"
 import { groupOf, nextGroup } from "./BundleGroups.js"
 import type { GateError } from "./Gates.js"
 import * as Gates from "./Gates.js"
+import { shrinking } from "./PageSize.js"
 import type { RebuildError } from "./Rebuild.js"
 import * as Rebuild from "./Rebuild.js"
 import { enterSourceRecovery, scopeMissing } from "./Recovery.js"
 import * as Session from "./Session.js"
-import { shrinking } from "./SnapshotDownload.js"
 import * as Status from "./Status.js"
 import { pageSizes } from "./SyncConfig.js"
 
@@ -177,9 +178,43 @@ const checkHistory = Effect.fnUntraced(function*(
 const applyGroup = (group: BundleGroup) =>
   Effect.flatMap(SyncDatabase, (db) => db.authoritative(PulledPage.apply(group), onCommitFailure))
 
-const orderMatters: ReadonlySet<RowRefused["constraint"]> = new Set(["unique", "primary_key", "foreign_key"])
-
 const rejectDirty = (dirtyCount: number) => raise((operation) => new DirtyStateRejected({ operation, dirtyCount }))
+
+type Refused = PulledPage.MisshapenRow | RowRefused
+
+/** Refused whatever the order of the rows: the row itself cannot be stored. */
+const isFinal = (refused: Refused): boolean => refused._tag === "MisshapenRow" || !needsOtherRows(refused)
+
+const applyAndAnnounce = Effect.fnUntraced(function*(
+  bundles: ReadonlyArray<Wire.Bundle>,
+  group: BundleGroup
+): Effect.fn.Return<void, Effect.Effect.Error<ReturnType<typeof applyGroup>>, Environment> {
+  yield* applyGroup(group)
+  const tables = new Set(bundles.slice(group.first, group.last + 1).flatMap((one) => one.rows.map((row) => row.table)))
+  yield* Session.announce({ tables: [...tables], reason: "pull" })
+})
+
+/**
+ * Applies the bundles from `first` on that come before a refused row's, then fails with that row. Without its bundle an
+ * older version of a row is the newest one and may be refused as well: then the cut goes before that one.
+ */
+const failAfterCut = (
+  bundles: ReadonlyArray<Wire.Bundle>,
+  first: number,
+  refused: Refused
+): Effect.Effect<never, PullError, Environment> => {
+  const end = refused.offender.bundle
+  const failure = refused._tag === "RowRefused" ? refusedRow(refused) : offended(refused.offender)
+  if (end <= first) return failure
+  return applyAndAnnounce(bundles, groupOf(bundles, first, end - 1)).pipe(
+    Effect.catchTags({
+      MisshapenRow: (earlier) => failAfterCut(bundles, first, earlier),
+      RowRefused: (earlier) => isFinal(earlier) ? failAfterCut(bundles, first, earlier) : Effect.void,
+      DirtyInTheWay: () => Effect.void
+    }),
+    Effect.zipRight(failure)
+  )
+}
 
 /** Applies the bundles of a page up to `end`, cutting around rows that cannot be stored (pull.md §4.2). */
 const applyBundles = Effect.fnUntraced(function*(
@@ -187,33 +222,20 @@ const applyBundles = Effect.fnUntraced(function*(
   end: number
 ): Effect.fn.Return<"applied" | "refused", PullError, Environment> {
   const db = yield* SyncDatabase
-  /** Applies what comes before an offending bundle; its own error is the caller's. */
-  const applyBefore = (first: number, offending: number) =>
-    offending > first ? applyGroup(groupOf(bundles, first, offending - 1)) : Effect.void
   let first = 0
   let widened = false
   while (first < end) {
     const group = widened ? groupOf(bundles, first, end - 1) : nextGroup(bundles, first, end, db.applyRows)
-    const result = yield* applyGroup(group).pipe(
+    const cut = (refused: Refused) => failAfterCut(bundles, group.first, refused)
+    const result = yield* applyAndAnnounce(bundles, group).pipe(
       Effect.as("applied" as const),
       Effect.catchTags({
         DirtyInTheWay: ({ dirtyCount }) => rejectDirty(dirtyCount),
-        MisshapenRow: ({ offender }) =>
-          Effect.zipRight(Effect.ignore(applyBefore(group.first, offender.bundle)), offended(offender)),
-        RowRefused: (refused) =>
-          orderMatters.has(refused.constraint)
-            ? Effect.succeed("refused" as const)
-            : Effect.zipRight(
-              Effect.ignore(applyBefore(group.first, refused.offender.bundle)),
-              refusedRow(refused)
-            )
+        MisshapenRow: cut,
+        RowRefused: (refused) => isFinal(refused) ? cut(refused) : Effect.succeed("refused" as const)
       })
     )
     if (result === "applied") {
-      const tables = new Set(
-        bundles.slice(group.first, group.last + 1).flatMap((one) => one.rows.map((row) => row.table))
-      )
-      yield* Session.announce({ tables: [...tables], reason: "pull" })
       first = group.last + 1
     } else if (!widened && group.last < end - 1) {
       // Order or mixture: the state at the end of the page is one that the server had, too.

@@ -4,7 +4,7 @@
  * @since 0.1.0
  */
 import * as Effect from "effect/Effect"
-import type { LocalDataError, ProtocolError, TransportError } from "../contract/SyncError.js"
+import type { LocalDataError, ProtocolError } from "../contract/SyncError.js"
 import { CurrentOperation } from "../contract/SyncOperation.js"
 import * as AnswerRules from "../protocol/AnswerRules.js"
 import type * as Wire from "../protocol/Wire.js"
@@ -15,6 +15,7 @@ import { SyncDatabase } from "../storage/SyncDatabase.js"
 import { findStranger } from "../storage/WireRows.js"
 import type { DatabaseError } from "./Answers.js"
 import { accept, strange } from "./Answers.js"
+import { shrinking } from "./PageSize.js"
 import * as Session from "./Session.js"
 import { pageSizes } from "./SyncConfig.js"
 
@@ -33,25 +34,6 @@ export interface StagedSnapshot {
   readonly ignoredRowCount: number
   /** History the snapshot belongs to, blank if the server has none (wire.md §12). */
   readonly historyId: string
-}
-
-const isTooLarge = (error: { readonly _tag: string }): error is TransportError =>
-  error._tag === "TransportError" && "code" in error && error.code === "response_too_large"
-
-/** Asks for a page, with half the rows as long as the answer is too large (retry-and-loops.md §2.1). */
-const shrinking = <A, E extends { readonly _tag: string }, R>(
-  maxRows: number,
-  ask: (maxRows: number) => Effect.Effect<A, E, R>
-): Effect.Effect<{ readonly page: A; readonly maxRows: number }, E, R> =>
-  Effect.catchIf(
-    Effect.map(ask(maxRows), (page) => ({ page, maxRows })),
-    (error) => isTooLarge(error) && maxRows > 1,
-    () => shrinking(Math.floor(maxRows / 2), ask)
-  )
-
-export {
-  /** @internal */
-  shrinking
 }
 
 const chunks = Effect.fnUntraced(function*(

@@ -90,10 +90,15 @@ export interface TablesChanged {
  * @category services
  */
 export class Session extends Context.Tag("oversqlite/Session")<Session, {
+  /** The host's options in normal form. */
   readonly config: SyncConfig
+  /** When and how often failed exchanges are repeated. */
   readonly retryPolicy: RetryPolicy
+  /** What this instance remembers, with its changes. */
   readonly memory: SubscriptionRef.SubscriptionRef<Memory>
+  /** Steps of running operations. */
   readonly progress: PubSub.PubSub<Progress>
+  /** Tables changed by committed transactions. */
   readonly changes: PubSub.PubSub<TablesChanged>
   /** The scope of the client: small work that must not delay an operation runs there. */
   readonly scope: Scope.Scope

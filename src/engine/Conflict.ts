@@ -26,6 +26,8 @@ import * as ConflictRows from "../storage/ConflictRows.js"
 import * as DirtyRows from "../storage/DirtyRows.js"
 import { onCommitFailure } from "../storage/ForeignKeys.js"
 import * as Outbox from "../storage/Outbox.js"
+import type { RowRefused } from "../storage/RowApply.js"
+import { needsOtherRows } from "../storage/RowApply.js"
 import { SyncDatabase } from "../storage/SyncDatabase.js"
 import type { SyncTable } from "../storage/SyncTable.js"
 import { findTable } from "../storage/SyncTable.js"
@@ -271,14 +273,15 @@ const exhausted = Effect.gen(function*() {
 
 /**
  * Resolves all conflicts of one answer in one transaction. Whatever goes wrong after the rows were found, the upload is
- * thawed, so that every local intent is an ordinary pending row again (conflicts.md §8).
+ * thawed, so that every local intent is an ordinary pending row again (conflicts.md §8). `RowRefused` means that the
+ * decided row does not fit to the rows here but may fit to the server's, which have not been pulled yet.
  *
  * @since 0.1.0
  * @category flows
  */
 export const resolve = Effect.fnUntraced(function*(
   answered: ReadonlyArray<Wire.ConflictDetails>
-): Effect.fn.Return<ResolvedRound, ConflictError, Environment> {
+): Effect.fn.Return<ResolvedRound, ConflictError | RowRefused, Environment> {
   const db = yield* SyncDatabase
   const conflicts: Array<Conflict> = []
   for (const details of answered) conflicts.push(yield* match(details))
@@ -301,7 +304,12 @@ export const resolve = Effect.fnUntraced(function*(
     undecided.clear()
     const changed = yield* db.authoritative(putIntoEffect([...decided.values()]), onCommitFailure).pipe(
       Effect.catchTags({
-        RowRefused: (refused) => Effect.zipRight(thaw, refusedRow(refused)),
+        RowRefused: (refused) =>
+          Effect.flatMap(
+            thaw,
+            (): Effect.Effect<never, RowRefused | LocalDataError, SyncDatabase> =>
+              needsOtherRows(refused) ? Effect.fail(refused) : refusedRow(refused)
+          ),
         LocalDataError: (error) => Effect.zipRight(thaw, Effect.fail(error))
       })
     )

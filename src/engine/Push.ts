@@ -20,7 +20,7 @@ import type { FeaturesNeeded } from "../storage/Freeze.js"
 import * as Freeze from "../storage/Freeze.js"
 import * as Outbox from "../storage/Outbox.js"
 import { SyncDatabase } from "../storage/SyncDatabase.js"
-import { accept } from "./Answers.js"
+import { accept, refusedRow } from "./Answers.js"
 import type { ConflictError } from "./Conflict.js"
 import * as Conflict from "./Conflict.js"
 import type { GateError } from "./Gates.js"
@@ -138,6 +138,7 @@ export const push: Effect.Effect<PushReport, PushError, Environment> = Effect.ge
   const db = yield* SyncDatabase
   const conflictsOfKey = new Map<string, number>()
   let conflictCount = 0
+  let rebuilt = false
   const reportOf = (outcome: PushReport["outcome"], replayed: Replayed = { requeued: 0, discarded: 0 }) =>
     Effect.map(db.read(Status.read), (status): PushReport => ({
       outcome,
@@ -169,7 +170,18 @@ export const push: Effect.Effect<PushReport, PushError, Environment> = Effect.ge
       case "Thawed":
         continue
       case "Conflict": {
-        const round = yield* Conflict.resolve(outcome.details)
+        const round = yield* Effect.catchTag(
+          Conflict.resolve(outcome.details),
+          "RowRefused",
+          (refused) => rebuilt ? refusedRow(refused) : Effect.succeed(undefined)
+        )
+        if (round === undefined) {
+          // The server's row refers to, or makes room for, rows that were not pulled yet, and pull wants the push first:
+          // a snapshot brings them and keeps what is pending.
+          rebuilt = true
+          yield* Rebuild.keepSource("reopen")
+          continue
+        }
         conflictCount += round.decidedByResolver
         const remainingDirtyCount = yield* db.read(DirtyRows.count)
         if (remainingDirtyCount === 0) return yield* reportOf("no_change")

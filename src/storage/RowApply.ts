@@ -247,6 +247,16 @@ export class RowRefused extends Data.TaggedError("RowRefused")<{
   readonly cause: unknown
 }> {}
 
+const orderMatters: ReadonlySet<ConstraintKind> = new Set(["unique", "primary_key", "foreign_key"])
+
+/**
+ * Whether the row may be accepted together with other rows of the server, as in a snapshot.
+ *
+ * @since 0.1.0
+ * @category guards
+ */
+export const needsOtherRows = ({ constraint }: RowRefused): boolean => orderMatters.has(constraint)
+
 const refuse = Effect.fnUntraced(function*(
   table: SyncTable,
   ord: number,

@@ -242,7 +242,13 @@ export const told = (exit: Exit.Exit<unknown, unknown>): string => {
     const detail = ["code", "reason", "rule", "status", "serverCode"].flatMap((field) =>
       field in error ? [String(Reflect.get(error, field))] : []
     )
-    return `${String(error._tag)}(${detail.join(" ")})`
+    const row: unknown = "row" in error ? error.row : undefined
+    const cause: unknown = "cause" in error ? error.cause : undefined
+    return [
+      `${String(error._tag)}(${detail.join(" ")})`,
+      ...(row === undefined ? [] : [JSON.stringify(row)]),
+      ...(cause instanceof Error && !("_tag" in cause) ? [cause.message] : [])
+    ].join(" ")
   }
   return Cause.isInterruptedOnly(exit.cause) ? "interrupted" : `defect ${Cause.pretty(exit.cause)}`
 }

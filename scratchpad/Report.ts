@@ -38,12 +38,20 @@ export const make = () => {
     else console.log(text)
   }
   return {
-    /** Runs one step of the job and measures it; `rows` says how many rows its result stands for. */
-    step: <A, E, R>(name: string, rows: (result: A) => number, work: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
+    /** Runs one step of the job and measures it; `rows` says how many rows it stands for. */
+    step: <A, E, R>(
+      name: string,
+      work: Effect.Effect<A, E, R>,
+      rows: number | ((result: A) => number)
+    ): Effect.Effect<A, E, R> =>
       Effect.gen(function*() {
         show(`${name} …`)
         const [duration, result] = yield* Effect.timed(work)
-        finish({ name, rows: rows(result), milliseconds: Duration.toMillis(duration) })
+        finish({
+          name,
+          rows: typeof rows === "number" ? rows : rows(result),
+          milliseconds: Duration.toMillis(duration)
+        })
         return result
       }),
 

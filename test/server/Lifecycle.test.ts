@@ -295,7 +295,7 @@ describe("at the same time", () => {
   it.live("a client that goes away mid-request leaves the server in order [issue 4]", () =>
     Effect.gen(function*() {
       yield* a.connect(false)
-      const rows = Array.from({ length: 3000 }, (_, index) => user(index))
+      const rows = Array.from({ length: 4500 }, (_, index) => user(index))
       const pushId = (yield* a.create(1, rows.length)).body["push_id"]
       yield* a.chunk(pushId, 0, rows)
       const commit = yield* Effect.fork(a.commit(pushId))

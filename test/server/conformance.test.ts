@@ -6,7 +6,7 @@ import { Effect, Schema } from "effect"
 import { readdirSync, readFileSync } from "node:fs"
 import { fileURLToPath } from "node:url"
 import { BundleHash, ExactJson, Wire } from "oversqlite/protocol"
-import { SyncServer } from "oversqlite/server"
+import { improvements as documented, SyncServer } from "oversqlite/server"
 import { ask, inProcess, overHttp } from "./support/TestServer.js"
 
 const folder = new URL("../fixtures/wire/", import.meta.url)
@@ -73,7 +73,7 @@ const ok = (recorded: Recorded, path: RegExp) => recorded.status === 200 && path
 /** All differences between the recordings and this server (wire.md §12, issue 4). */
 const improvements: ReadonlyArray<Improvement> = [
   {
-    reason: "our four extensions are advertised as features",
+    reason: "the four extensions are advertised as features",
     expected: (recorded) =>
       !ok(recorded, /capabilities/) ? recorded : {
         ...recorded,
@@ -90,7 +90,7 @@ const improvements: ReadonlyArray<Improvement> = [
       }
   },
   {
-    reason: "capabilities, pull and snapshot-session answers carry the history id",
+    reason: documented.historyId.here,
     expected: (recorded, ours) =>
       ok(recorded, /capabilities|\/pull/) ||
         (ok(recorded, /snapshot-sessions$/) && recorded.step.request.method === "POST")
@@ -98,7 +98,7 @@ const improvements: ReadonlyArray<Improvement> = [
         : recorded
   },
   {
-    reason: "a conflict answer lists all conflicts of the bundle, the first included",
+    reason: documented.batchConflicts.here,
     expected: (recorded) =>
       recorded.body["error"] !== "push_conflict" ? recorded : {
         ...recorded,
@@ -106,7 +106,7 @@ const improvements: ReadonlyArray<Improvement> = [
       }
   },
   {
-    reason: "a refused chunk or commit names the rows it was refused for",
+    reason: documented.namedRefusals.here,
     expected: (recorded, ours) =>
       recorded.body["error"] === "push_session_commit_failed" ||
         (recorded.body["error"] === "push_chunk_invalid" && !recorded.step.request.body?.includes("\"rows\":[]"))
@@ -114,7 +114,7 @@ const improvements: ReadonlyArray<Improvement> = [
         : recorded
   },
   {
-    reason: "integers keep all 64 bits in bundles and snapshots, whether sent as numbers or as strings",
+    reason: documented.exactIntegers.here,
     expected: (recorded, _, scenario) => {
       if (scenario.name !== "int64") return recorded
       const exact: Record<string, bigint> = {
@@ -130,7 +130,7 @@ const improvements: ReadonlyArray<Improvement> = [
     }
   },
   {
-    reason: "a pull from 0 does not skip pruned history silently",
+    reason: documented.prunedFromZero.here,
     expected: (recorded) =>
       recorded.step.note !== "from zero" ? recorded : {
         ...recorded,
@@ -139,7 +139,7 @@ const improvements: ReadonlyArray<Improvement> = [
       }
   },
   {
-    reason: "byte_count of a snapshot is an internal figure: here the bytes of the canonical payloads",
+    reason: documented.payloadSpelling.here,
     expected: (recorded, ours) =>
       "byte_count" in recorded.body
         ? { ...recorded, body: { ...recorded.body, byte_count: ours["byte_count"] ?? "missing" } }

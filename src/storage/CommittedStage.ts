@@ -326,15 +326,19 @@ const settleVanished = Effect.fnUntraced(function*(): Effect.fn.Return<Vanished,
                     FROM _sync_outbox_rows AS o
                    WHERE o.table_name = ?
                      AND o.key_json NOT IN (SELECT key_json FROM temp._sync_incoming WHERE table_name = ?)`
+    // A tombstone keeps its version: the row goes up again over it (server.md §7.4).
     const again = yield* db.all<{ readonly key_json: string }>(
       `INSERT INTO _sync_dirty_rows (schema_name, table_name, key_json, op, base_row_version, payload, dirty_ordinal)
-       SELECT ?, ?, x.key_json, 'INSERT', 0, x.live,
+       SELECT ?, ?, x.key_json, 'INSERT',
+              coalesce((SELECT s.row_version FROM _sync_row_state AS s
+                         WHERE s.schema_name = ? AND s.table_name = ? AND s.key_json = x.key_json AND s.deleted = 1), 0),
+              x.live,
               coalesce((SELECT max(dirty_ordinal) FROM _sync_dirty_rows), 0) + row_number() OVER (ORDER BY x.row_ordinal)
          FROM (${rows}) AS x WHERE x.live IS NOT NULL AND x.live IS NOT x.local_payload
            ON CONFLICT (schema_name, table_name, key_json)
-           DO UPDATE SET op = excluded.op, base_row_version = 0, payload = excluded.payload
+           DO UPDATE SET op = excluded.op, base_row_version = excluded.base_row_version, payload = excluded.payload
        RETURNING key_json`,
-      [db.schema, table.name, table.name, table.name]
+      [db.schema, table.name, db.schema, table.name, table.name, table.name]
     )
     yield* db.all(
       `DELETE FROM ${name} WHERE ${
@@ -355,7 +359,7 @@ const settleVanished = Effect.fnUntraced(function*(): Effect.fn.Return<Vanished,
     // A row that is gone here as well needs no word to a server that does not have it.
     yield* db.all(
       `DELETE FROM _sync_dirty_rows
-        WHERE schema_name = ? AND table_name = ? AND payload IS NULL
+        WHERE schema_name = ? AND table_name = ?
           AND key_json IN (SELECT x.key_json FROM (${rows}) AS x WHERE x.live IS NULL)`,
       [db.schema, table.name, table.name, table.name]
     )
@@ -366,18 +370,26 @@ const settleVanished = Effect.fnUntraced(function*(): Effect.fn.Return<Vanished,
 })
 
 /**
- * Dirty rows whose live row was removed by a local foreign-key action of the rows just applied become deletes
- * (push.md §9.3, swept rows).
+ * Dirty rows whose live row was removed by a local foreign-key action of the rows just applied become deletes; those
+ * whose row was changed by one (SET NULL, a cascading update) are described anew (push.md §9.3, swept rows).
  */
 const settleSwept = Effect.fnUntraced(function*(): Effect.fn.Return<void, SqlError, SyncDatabase> {
   const db = yield* SyncDatabase
   const { tables } = yield* db.tables
   for (const table of tables) {
+    const name = identifier(table.declaredName)
+    const isHere = keyJoin(table, "d.key_json")
     yield* db.all(
       `UPDATE _sync_dirty_rows AS d SET op = 'DELETE', payload = NULL
         WHERE d.schema_name = ? AND d.table_name = ? AND d.payload IS NOT NULL
-          AND NOT EXISTS (SELECT 1 FROM ${identifier(table.declaredName)} AS t
-                           WHERE ${keyJoin(table, "d.key_json")})`,
+          AND NOT EXISTS (SELECT 1 FROM ${name} AS t WHERE ${isHere})`,
+      [db.schema, table.name]
+    )
+    if (table.references.length === 0) continue
+    const live = `(SELECT ${localObject(table, "t")} FROM ${name} AS t WHERE ${isHere})`
+    yield* db.all(
+      `UPDATE _sync_dirty_rows AS d SET payload = ${live}
+        WHERE d.schema_name = ? AND d.table_name = ? AND d.payload IS NOT NULL AND d.payload IS NOT ${live}`,
       [db.schema, table.name]
     )
   }

@@ -12,12 +12,12 @@ import { lost, refused } from "./Network.js"
 import { failsWith } from "./Outcome.js"
 import { powerOn } from "./Power.js"
 import { temporaryFolder } from "./World.js"
-import type { World } from "./World.js"
+import type { DeviceOptions, World } from "./World.js"
 
 export type Build = (world: World, options?: Partial<SyncOptions>) => Effect.Effect<Device, never, Scope.Scope>
 
 /** One attempt per request: no state of these has anything to do with waiting. */
-const once: Partial<SyncOptions> = { retryPolicy: { enabled: false } }
+export const once: Partial<SyncOptions> = { retryPolicy: { enabled: false } }
 
 const u1 = "INSERT INTO users VALUES ('u1', 'Ann', 'ann@x', 1.5)"
 const u2 = "INSERT INTO users VALUES ('u2', 'Bob', 'bob@x', 2)"
@@ -46,6 +46,16 @@ const then =
       yield* world.network.heal
       return device
     }).pipe(Effect.orDie)
+
+/** Opened, with two local rows (one from before), and never attached. */
+export const withLocalRows = (world: World, options: DeviceOptions = once): Effect.Effect<Device> =>
+  Effect.gen(function*() {
+    const device = yield* world.device(options)
+    yield* device.run("INSERT INTO users VALUES ('u9', 'Local', 'local@x', 9)")
+    yield* device.sync.open
+    yield* device.run("INSERT INTO users VALUES ('u8', 'Late', NULL, 8)")
+    return device
+  }).pipe(Effect.orDie)
 
 const notOpened: Build = (world, options = {}) =>
   Effect.tap(world.device({ ...once, ...options }), (device) => device.run(u1))

@@ -37,8 +37,14 @@ interface Write {
  * @category models
  */
 export interface Ledger {
-  /** A host's transaction has committed: the rows before and after it. */
-  readonly wrote: (device: string, user: string | undefined, before: StampedRows, after: StampedRows) => void
+  /** A host's transaction has committed. */
+  readonly wrote: (device: string, transaction: {
+    readonly user: string | undefined
+    readonly before: StampedRows
+    readonly after: StampedRows
+    /** Rows that the server has or may have: to delete another one leaves nothing to tell. */
+    readonly known: ReadonlySet<string>
+  }) => void
   /** A resolver has decided between two states of a row; `undefined` is "no row". */
   readonly decided: (decision: {
     readonly row: string
@@ -103,17 +109,20 @@ export const make = (): Ledger => {
     Array.from(names).some((name) => (writes.get(name)?.owners ?? []).some((owner) => deletionsOf(owner).length > 0))
 
   return {
-    wrote: (device, user, before, after) => {
+    wrote: (device, { after, before, known, user }) => {
       for (const [row, { owners, stamp }] of after) {
         const old = before.get(row)?.stamp
         if (old === stamp) continue
-        const known = writes.has(stamp)
-        if (!known) note(stamp, { row, device, user, deletes: false, owners })
+        if (!writes.has(stamp)) note(stamp, { row, device, user, deletes: false, owners })
         if (old !== undefined) link(old, stamp)
         else for (const name of deletionsOf(row)) link(name, stamp)
       }
       for (const [row, { stamp }] of before) {
-        if (!after.has(row)) link(stamp, deletion(row, device, user))
+        if (after.has(row)) continue
+        const name = deletion(row, device, user)
+        link(stamp, name)
+        const write = writes.get(name)
+        if (write !== undefined && !known.has(row)) write.excuse = "the server never had the row"
       }
     },
     decided: ({ loser, row, winner }) => {

@@ -182,6 +182,16 @@ export const owner = (sql: SqlClient.SqlClient): Effect.Effect<string | undefine
     ([row]) => row === undefined || row.owner === "" ? undefined : row.owner
   )
 
+/** Rows that the server has or may have, as `table key`. @internal */
+export const serverRows = (sql: SqlClient.SqlClient): Effect.Effect<ReadonlySet<string>, SqlError> =>
+  Effect.map(
+    sql.unsafe<{ readonly row: string }>(
+      `SELECT table_name || ' ' || (key_json ->> (SELECT '$.' || key FROM json_each(key_json))) AS row
+         FROM (SELECT table_name, key_json FROM _sync_row_state UNION SELECT table_name, key_json FROM _sync_outbox_rows)`
+    ),
+    (rows) => new Set(rows.map(({ row }) => row))
+  )
+
 /** Rows that wait for the server, as `table key`. @internal */
 export const pendingRows = (sql: SqlClient.SqlClient): Effect.Effect<ReadonlySet<string>, SqlError> =>
   Effect.map(
@@ -210,16 +220,17 @@ export const hostWrite = (
       const user = yield* owner(sql)
       const before = yield* stampedRows(sql, parts.schema)
       yield* act((text, parameters) => sql.unsafe<Record<string, unknown>>(text, parameters))
+      const known = yield* serverRows(sql)
       const problems = yield* sql.unsafe("PRAGMA foreign_key_check")
       if (problems.length > 0) return yield* Effect.fail("contradiction" as const)
-      return { user, before, after: yield* stampedRows(sql, parts.schema) }
+      return { user, before, known, after: yield* stampedRows(sql, parts.schema) }
     })).pipe(
       // Nobody else can have the connection's thread while the transaction is open.
       Effect.withMaxOpsBeforeYield(Number.MAX_SAFE_INTEGER),
       Effect.exit,
       Effect.map((exit) => {
         if (Exit.isFailure(exit)) return false
-        parts.ledger.wrote(device.name, exit.value.user, exit.value.before, exit.value.after)
+        parts.ledger.wrote(device.name, exit.value)
         return true
       })
     )

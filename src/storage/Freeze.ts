@@ -65,18 +65,40 @@ const checkStatement = (table: SyncTable, exactIntegers: boolean): string => {
  ORDER BY d.dirty_ordinal LIMIT 1`
 }
 
-const intentStatement = (table: SyncTable): string =>
-  `INSERT INTO temp._sync_intent (table_name, key_json, op, base, ordinal)
-SELECT d.table_name, d.key_json,
-       CASE WHEN t.${identifier(table.key.declaredName)} IS NOT NULL
-              THEN CASE WHEN s.deleted = 0 THEN 'UPDATE' ELSE 'INSERT' END
-            WHEN s.deleted = 0 THEN 'DELETE' END,
-       d.base_row_version, d.dirty_ordinal
-  FROM _sync_dirty_rows AS d
-  LEFT JOIN ${identifier(table.declaredName)} AS t ON ${keyJoin(table, "d.key_json")}
-  LEFT JOIN _sync_row_state AS s
-         ON s.schema_name = d.schema_name AND s.table_name = d.table_name AND s.key_json = d.key_json
- WHERE d.schema_name = ? AND d.table_name = ?`
+const ofTable = "d.schema_name = ? AND d.table_name = ?"
+
+const knownState = "s.schema_name = d.schema_name AND s.table_name = d.table_name AND s.key_json = d.key_json"
+
+/**
+ * Appends what goes up for a table, in order of capture. Its joins are CROSS JOINs: the few dirty rows lead, whatever the
+ * planner thinks of the sizes of the other tables.
+ */
+const intent = (op: string, from: string): string =>
+  `INSERT INTO temp._sync_intent (position, table_name, key_json, op, base)
+SELECT coalesce((SELECT max(position) FROM temp._sync_intent), -1)
+         + row_number() OVER (ORDER BY d.dirty_ordinal, d.key_json),
+       d.table_name, d.key_json, ${op}, d.base_row_version
+  FROM ${from}`
+
+/** Rows that are there go up as they are; what the server knows of the key decides between the two operations. */
+const upsertStatement = (table: SyncTable): string =>
+  intent(
+    "CASE WHEN s.deleted = 0 THEN 'UPDATE' ELSE 'INSERT' END",
+    `_sync_dirty_rows AS d
+  CROSS JOIN ${identifier(table.declaredName)} AS t ON ${keyJoin(table, "d.key_json")}
+  LEFT JOIN _sync_row_state AS s ON ${knownState}
+ WHERE ${ofTable}`
+  )
+
+/** Rows that are gone here and live on the server. */
+const deleteStatement = (table: SyncTable): string =>
+  intent(
+    "'DELETE'",
+    `_sync_dirty_rows AS d
+  CROSS JOIN _sync_row_state AS s ON ${knownState} AND s.deleted = 0
+ WHERE ${ofTable}
+   AND NOT EXISTS (SELECT 1 FROM ${identifier(table.declaredName)} AS t WHERE ${keyJoin(table, "d.key_json")})`
+  )
 
 const outboxStatement = (table: SyncTable): string =>
   `WITH frozen AS MATERIALIZED (
@@ -177,7 +199,6 @@ const checkRows = Effect.fnUntraced(function*(
 
 interface Placed {
   readonly frozen: number
-  readonly intents: number
 }
 
 /**
@@ -203,23 +224,11 @@ export const freeze = Effect.fnUntraced(function*(
   const dirty = tables.filter((table) => pending.has(table.name))
   if (dirty.length === 0) return undefined
   yield* db.all("DELETE FROM temp._sync_intent")
-  for (const table of dirty) {
-    yield* checkRows(table, exactIntegers)
-    yield* db.all(intentStatement(table), [db.schema, table.name])
-  }
+  for (const table of dirty) yield* checkRows(table, exactIntegers)
   // Non-deletes before deletes, parents before children, for deletes the other way round (capture.md §7.2).
-  yield* db.all(
-    `UPDATE temp._sync_intent AS i SET position = n.position
-       FROM (SELECT i.table_name, i.key_json,
-                    row_number() OVER (ORDER BY i.op = 'DELETE',
-                                                CASE i.op WHEN 'DELETE' THEN -(o.value) ELSE o.value END,
-                                                i.ordinal, i.table_name, i.key_json) - 1 AS position
-               FROM temp._sync_intent AS i JOIN json_each(?) AS o ON o.key = i.table_name
-              WHERE i.op IS NOT NULL) AS n
-      WHERE n.table_name = i.table_name AND n.key_json = i.key_json`,
-    [JSON.stringify(Object.fromEntries(tables.map((table) => [table.name, table.order])))]
-  )
-  const [placed] = yield* db.all<Placed>("SELECT count(position) AS frozen, count(*) AS intents FROM temp._sync_intent")
+  for (const table of dirty) yield* db.all(upsertStatement(table), [db.schema, table.name])
+  for (const table of [...dirty].reverse()) yield* db.all(deleteStatement(table), [db.schema, table.name])
+  const [placed] = yield* db.all<Placed>("SELECT coalesce(max(position) + 1, 0) AS frozen FROM temp._sync_intent")
   const rowCount = placed?.frozen ?? 0
   yield* db.all(
     `DELETE FROM _sync_dirty_rows

@@ -16,11 +16,10 @@ const definitions: ReadonlyArray<string> = [
      op TEXT NOT NULL, row_version INTEGER NOT NULL, payload TEXT, mode TEXT NOT NULL, requeue TEXT, live TEXT)`,
   // Column values that SQL cannot convert, one JSON array a row (payload-codec.md §9.2).
   "CREATE TEMP TABLE IF NOT EXISTS _sync_patch (ord INTEGER PRIMARY KEY, value TEXT NOT NULL)",
-  // Dirty rows chosen by a freeze, with the operation derived from the live row (push.md §14.1).
+  // What a freeze sends up, with the operation derived from the live row; `position` is 0-based (push.md §14.1).
   `CREATE TEMP TABLE IF NOT EXISTS _sync_intent (
-     table_name TEXT NOT NULL, key_json TEXT NOT NULL, op TEXT, base INTEGER NOT NULL, ordinal INTEGER NOT NULL,
-     position INTEGER, PRIMARY KEY (table_name, key_json)) WITHOUT ROWID`,
-  "CREATE INDEX IF NOT EXISTS temp._sync_intent_position ON _sync_intent (table_name, position)",
+     position INTEGER PRIMARY KEY, table_name TEXT NOT NULL, key_json TEXT NOT NULL, op TEXT NOT NULL,
+     base INTEGER NOT NULL)`,
   // The rows of one pull answer (pull.md §10.1).
   `CREATE TEMP TABLE IF NOT EXISTS _sync_page (
      bundle INTEGER NOT NULL, ord INTEGER NOT NULL, table_name TEXT NOT NULL, key_json TEXT NOT NULL,

@@ -99,6 +99,8 @@ export interface State extends StateOptions {
   readonly serverBackups: Array<string>
   /** Percent of the requests that meet a fault. */
   weather: number
+  /** Devices stop at the next point whose name contains this text. */
+  stopWhere: string | undefined
   /** The history has gone back: versions may be lower than before. */
   historyWentBack: boolean
 }
@@ -186,7 +188,13 @@ export const make = (options: StateOptions): State => {
       options: options.client,
       makeMachine: () =>
         CrashPoints.make({
-          notice: noticed(device.name),
+          notice: (point) => {
+            noticed(device.name)(point)
+            if (state.stopWhere !== undefined && point.includes(state.stopWhere)) {
+              state.stopWhere = undefined
+              device.machine.stopAt = device.machine.passed
+            }
+          },
           onStop: (point) => {
             record.crashPoints++
             record.count("crash")
@@ -221,7 +229,8 @@ export const make = (options: StateOptions): State => {
     },
     serverBackups: [],
     weather: 10,
-    historyWentBack: false
+    historyWentBack: false,
+    stopWhere: undefined
   }
   return state
 }

@@ -4,6 +4,7 @@
  *
  * @since 0.1.0
  */
+export * as Certificate from "./Certificate.js"
 export * as CrashPoints from "./CrashPoints.js"
 export * as Faults from "./Faults.js"
 export * as Invariants from "./Invariants.js"

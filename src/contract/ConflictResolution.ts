@@ -115,4 +115,6 @@ export const byTable = (
   resolvers: Readonly<Record<string, ConflictResolver>>,
   fallback: ConflictResolver = serverWins
 ): ConflictResolver =>
+// A resolver may fail with anything: the engine makes one typed error of it.
+// @effect-diagnostics-next-line anyUnknownInErrorContext:off
 (conflict) => (Object.hasOwn(resolvers, conflict.table) ? resolvers[conflict.table] ?? fallback : fallback)(conflict)

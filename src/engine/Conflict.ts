@@ -190,6 +190,8 @@ const ask = Effect.fnUntraced(function*(
   input: ConflictInput
 ): Effect.fn.Return<ConflictDecision, InvalidConflictResolution | DatabaseError, Environment> {
   const { resolver } = yield* Session.memory
+  // A resolver may fail with anything.
+  // @effect-diagnostics-next-line anyUnknownInErrorContext:off
   const exit = yield* Effect.exit(Effect.suspend(() => resolver(input)))
   if (Exit.isFailure(exit)) {
     if (Cause.isInterrupted(exit.cause)) return yield* Effect.interrupt

@@ -116,7 +116,7 @@ export const sync: Effect.Effect<SyncReport, PushError | PullError, Environment>
         (rejected) =>
           pushed.outcome === "skipped_paused" || round === maxRounds
             ? new DirtyStateRejected({ operation: rejected.operation, dirtyCount: rejected.dirtyCount, pushOutcome })
-            : Effect.succeed(undefined)
+            : Effect.void
       )
     if (pulled !== undefined) return reportOf(pushOutcome, pulled)
   }

@@ -336,19 +336,18 @@ export const pull: Effect.Effect<RemoteSyncReport, PullError, Environment> = Eff
   }
 })
 
-const reportOf = (restored: Rebuild.Restored) =>
-  Effect.gen(function*() {
-    const db = yield* SyncDatabase
-    const status = yield* db.read(Status.read)
-    const report: RemoteSyncReport = {
-      outcome: "applied_snapshot",
-      status,
-      restore: restored.restore,
-      localRows: restored.localRows,
-      ignoredRowCount: restored.ignoredRowCount
-    }
-    return report
-  })
+const reportOf = Effect.fnUntraced(function*(restored: Rebuild.Restored) {
+  const db = yield* SyncDatabase
+  const status = yield* db.read(Status.read)
+  const report: RemoteSyncReport = {
+    outcome: "applied_snapshot",
+    status,
+    restore: restored.restore,
+    localRows: restored.localRows,
+    ignoredRowCount: restored.ignoredRowCount
+  }
+  return report
+})
 
 /**
  * Replaces the tables by a snapshot of the server and keeps pending work (pull.md §5, recovery.md §5): rotated if a

@@ -173,7 +173,7 @@ export const push: Effect.Effect<PushReport, PushError, Environment> = Effect.ge
         const round = yield* Effect.catchTag(
           Conflict.resolve(outcome.details),
           "RowRefused",
-          (refused) => rebuilt ? refusedRow(refused) : Effect.succeed(undefined)
+          (refused) => rebuilt ? refusedRow(refused) : Effect.void
         )
         if (round === undefined) {
           // The server's row refers to, or makes room for, rows that were not pulled yet, and pull wants the push first:

@@ -108,12 +108,11 @@ const applying = <A, R>(
     })
   )
 
-const afterwards = (snapshot: StagedSnapshot) =>
-  Effect.gen(function*() {
-    yield* ClientState.setAttachment({ checkpoint: snapshot.bundleSeq, rebuildRequired: false })
-    yield* ClientState.setNewestBundle(snapshot.bundleSeq, "")
-    yield* ClientState.setHistoryId(snapshot.historyId)
-  })
+const afterwards = Effect.fnUntraced(function*(snapshot: StagedSnapshot) {
+  yield* ClientState.setAttachment({ checkpoint: snapshot.bundleSeq, rebuildRequired: false })
+  yield* ClientState.setNewestBundle(snapshot.bundleSeq, "")
+  yield* ClientState.setHistoryId(snapshot.historyId)
+})
 
 const announceReplaced = Effect.gen(function*() {
   const db = yield* SyncDatabase

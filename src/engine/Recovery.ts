@@ -119,19 +119,18 @@ export const loseScope = Effect.fnUntraced(function*(
 })
 
 /** Anonymous again, remembering whose rows are in the tables. */
-const dissolve = (userId: string) =>
-  Effect.gen(function*() {
-    yield* ClientState.setAttachment({
-      bindingState: "anonymous",
-      userId: "",
-      initializationId: "",
-      checkpoint: 0,
-      rebuildRequired: false
-    })
-    yield* ClientState.setNewestBundle(0, "")
-    yield* ClientState.setHistoryId("")
-    yield* ClientState.setRowsOfUser(userId)
+const dissolve = Effect.fnUntraced(function*(userId: string) {
+  yield* ClientState.setAttachment({
+    bindingState: "anonymous",
+    userId: "",
+    initializationId: "",
+    checkpoint: 0,
+    rebuildRequired: false
   })
+  yield* ClientState.setNewestBundle(0, "")
+  yield* ClientState.setHistoryId("")
+  yield* ClientState.setRowsOfUser(userId)
+})
 
 /**
  * The lease of a seeding upload is gone: the binding is dissolved, rows and outbox stay; then fails with

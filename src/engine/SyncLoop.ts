@@ -100,42 +100,41 @@ export const run = Effect.fnUntraced(function*(work: LoopWork): Effect.fn.Return
       pauses
     )
 
-    const receive = (signal: Signal, now: Pick<Circumstances, "now" | "jitter">) =>
-      Effect.gen(function*() {
-        switch (signal._tag) {
-          case "Switched":
-            return
-          case "Written":
-            state = Rules.written(state)
-            return
-          case "Online":
-            state = Rules.reconnected(state, pauses)
-            watch = { ...watch, askAt: now.now, openAt: now.now, backoff: pauses.shortest }
-            return
-          case "Finished": {
-            if (!signal.succeeded) return
-            state = Rules.restarted(state, pauses)
-            if (signal.operation !== "attach") return
-            state = { ...state, pullWanted: true }
-            watch = Watch.initial((yield* Session.memory).features?.changeWatch, now.now, pauses)
-            warned = new Set()
-            return
-          }
-          case "Announced":
-            state = Rules.announced(state, signal.bundleSeq)
-            return
-          case "StreamOpened":
-            // Whatever happened since the stream before was cut (wire.md §4.8).
-            state = { ...state, pullWanted: true }
-            watch = { ...watch, openedAt: now.now }
-            return
-          case "StreamEnded": {
-            watch = Watch.ended(watch, signal.failure, now, pauses)
-            if (watch.forbidden) yield* Effect.logWarning("the server does not let this user listen to changes")
-            else state = { ...state, pullWanted: true }
-          }
+    const receive = Effect.fnUntraced(function*(signal: Signal, now: Pick<Circumstances, "now" | "jitter">) {
+      switch (signal._tag) {
+        case "Switched":
+          return
+        case "Written":
+          state = Rules.written(state)
+          return
+        case "Online":
+          state = Rules.reconnected(state, pauses)
+          watch = { ...watch, askAt: now.now, openAt: now.now, backoff: pauses.shortest }
+          return
+        case "Finished": {
+          if (!signal.succeeded) return
+          state = Rules.restarted(state, pauses)
+          if (signal.operation !== "attach") return
+          state = { ...state, pullWanted: true }
+          watch = Watch.initial((yield* Session.memory).features?.changeWatch, now.now, pauses)
+          warned = new Set()
+          return
         }
-      })
+        case "Announced":
+          state = Rules.announced(state, signal.bundleSeq)
+          return
+        case "StreamOpened":
+          // Whatever happened since the stream before was cut (wire.md §4.8).
+          state = { ...state, pullWanted: true }
+          watch = { ...watch, openedAt: now.now }
+          return
+        case "StreamEnded": {
+          watch = Watch.ended(watch, signal.failure, now, pauses)
+          if (watch.forbidden) yield* Effect.logWarning("the server does not let this user listen to changes")
+          else state = { ...state, pullWanted: true }
+        }
+      }
+    })
 
     const warn = (directions: ReadonlyArray<Direction>) =>
       Effect.forEach(directions, (direction) => {
@@ -144,27 +143,26 @@ export const run = Effect.fnUntraced(function*(work: LoopWork): Effect.fn.Return
         return Effect.logWarning(blockedMessage[direction])
       }, { discard: true })
 
-    const fail = (direction: Direction, error: SyncError, now: Circumstances) =>
-      Effect.gen(function*() {
-        state = Rules.failed(state, direction, error, now, pauses)
-        switch (Rules.reactionTo(direction, error)) {
-          case "detached":
-            return yield* warn([direction])
-          case "stop":
-            return yield* Effect.logWarning(`background work stopped: ${error.message}`)
-          case "await_write":
-          case "await_news": {
-            yield* Effect.logWarning(`background work waits for a correction: ${error.message}`)
-            stuck = yield* Effect.orElseSucceed(db.read(PendingGlance.trace(undefined)), () => undefined)
-            const { writtenDuringUpload } = yield* Session.memory
-            // A write that came while the upload was under way may have been the correction.
-            if (direction === "push" && writtenDuringUpload) state = Rules.writtenMeanwhile(state, now, pauses)
-            return
-          }
-          default:
-            return yield* Effect.logDebug(`background work goes on later: ${error.message}`)
+    const fail = Effect.fnUntraced(function*(direction: Direction, error: SyncError, now: Circumstances) {
+      state = Rules.failed(state, direction, error, now, pauses)
+      switch (Rules.reactionTo(direction, error)) {
+        case "detached":
+          return yield* warn([direction])
+        case "stop":
+          return yield* Effect.logWarning(`background work stopped: ${error.message}`)
+        case "await_write":
+        case "await_news": {
+          yield* Effect.logWarning(`background work waits for a correction: ${error.message}`)
+          stuck = yield* Effect.orElseSucceed(db.read(PendingGlance.trace(undefined)), () => undefined)
+          const { writtenDuringUpload } = yield* Session.memory
+          // A write that came while the upload was under way may have been the correction.
+          if (direction === "push" && writtenDuringUpload) state = Rules.writtenMeanwhile(state, now, pauses)
+          return
         }
-      })
+        default:
+          return yield* Effect.logDebug(`background work goes on later: ${error.message}`)
+      }
+    })
 
     const look = Effect.gen(function*() {
       if (state.pushAwaitsWrite || state.pullAwaitsNewsUntil > 0) {
@@ -209,24 +207,23 @@ export const run = Effect.fnUntraced(function*(work: LoopWork): Effect.fn.Return
     })
 
     /** Closes a stream that should not be there, and opens one that should; only when there is nothing else to do. */
-    const tendStream = (now: Circumstances, idle: boolean) =>
-      Effect.gen(function*() {
-        const caller = yield* Session.caller
-        const openFor = yield* stream.openFor
-        const wanted = mayWatch && state.hold === "none" && !now.downloadsPaused
-        if (openFor !== undefined) {
-          const current = openFor.sourceId === caller.sourceId && openFor.userId === caller.userId
-          if (wanted && current) return
-          yield* closeStream
-        }
-        if (!wanted || !idle || watch.forbidden) return
-        if (watch.advertised !== true && now.now >= watch.askAt) {
-          const advertised = yield* Watch.ask
-          watch = { ...watch, advertised, askAt: (yield* Clock.currentTimeMillis) + pauses.fallback * now.jitter }
-        }
-        if (watch.advertised !== true || now.now < watch.openAt) return
-        yield* stream.open(caller, now.checkpoint)
-      })
+    const tendStream = Effect.fnUntraced(function*(now: Circumstances, idle: boolean) {
+      const caller = yield* Session.caller
+      const openFor = yield* stream.openFor
+      const wanted = mayWatch && state.hold === "none" && !now.downloadsPaused
+      if (openFor !== undefined) {
+        const current = openFor.sourceId === caller.sourceId && openFor.userId === caller.userId
+        if (wanted && current) return
+        yield* closeStream
+      }
+      if (!wanted || !idle || watch.forbidden) return
+      if (watch.advertised !== true && now.now >= watch.askAt) {
+        const advertised = yield* Watch.ask
+        watch = { ...watch, advertised, askAt: (yield* Clock.currentTimeMillis) + pauses.fallback * now.jitter }
+      }
+      if (watch.advertised !== true || now.now < watch.openAt) return
+      yield* stream.open(caller, now.checkpoint)
+    })
 
     for (;;) {
       const woken = yield* circumstances

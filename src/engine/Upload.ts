@@ -97,11 +97,10 @@ type Created =
   | { readonly _tag: "Staging"; readonly pushId: string }
   | { readonly _tag: "AlreadyCommitted"; readonly bundle: CommittedBundle; readonly proven: boolean }
 
-const changeHeader = (change: (header: OutboxHeader) => OutboxHeader) =>
-  Effect.gen(function*() {
-    const { outbox } = yield* ClientState.read
-    yield* ClientState.setOutboxHeader(change(outbox))
-  })
+const changeHeader = Effect.fnUntraced(function*(change: (header: OutboxHeader) => OutboxHeader) {
+  const { outbox } = yield* ClientState.read
+  yield* ClientState.setOutboxHeader(change(outbox))
+})
 
 /** The header as the freeze has left it: the server does not know this commit any more. */
 const backToPrepared = (frozenRowCount: number) =>

@@ -60,12 +60,11 @@ export interface BundleGroup {
   readonly lastBundleHash: string
 }
 
-const collect = (group: BundleGroup) =>
-  Effect.gen(function*() {
-    const db = yield* SyncDatabase
-    yield* db.all("DELETE FROM temp._sync_incoming")
-    yield* db.all(
-      `INSERT INTO temp._sync_incoming (ord, bundle, table_name, key_json, op, row_version, payload, mode)
+const collect = Effect.fnUntraced(function*(group: BundleGroup) {
+  const db = yield* SyncDatabase
+  yield* db.all("DELETE FROM temp._sync_incoming")
+  yield* db.all(
+    `INSERT INTO temp._sync_incoming (ord, bundle, table_name, key_json, op, row_version, payload, mode)
        SELECT row_number() OVER (ORDER BY n.bundle, n.ord), n.bundle, n.table_name, n.key_json, n.op, n.row_version,
               n.payload,
               CASE WHEN EXISTS (SELECT 1 FROM _sync_row_state AS s
@@ -75,9 +74,9 @@ const collect = (group: BundleGroup) =>
          FROM (SELECT p.*, row_number() OVER (PARTITION BY p.table_name, p.key_json ORDER BY p.bundle DESC) AS newest
                  FROM temp._sync_page AS p WHERE p.bundle BETWEEN ? AND ?) AS n
         WHERE n.newest = 1`,
-      [db.schema, group.first, group.last]
-    )
-  })
+    [db.schema, group.first, group.last]
+  )
+})
 
 const countDirtyInTheWay = Effect.gen(function*() {
   const db = yield* SyncDatabase

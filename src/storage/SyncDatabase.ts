@@ -114,14 +114,13 @@ export const make = Effect.fnUntraced(function*(
       return Effect.onError(self, () => Effect.sync(() => MutableRef.set(tables, before)))
     })
 
-  const silenced = <A, E, R>(self: Effect.Effect<A, E, R>) =>
-    Effect.gen(function*() {
-      yield* all("UPDATE _sync_apply_state SET apply_mode = 1 WHERE singleton_key = 1")
-      yield* all("PRAGMA defer_foreign_keys = ON")
-      const result = yield* self
-      yield* all("UPDATE _sync_apply_state SET apply_mode = 0 WHERE singleton_key = 1")
-      return result
-    })
+  const silenced = Effect.fnUntraced(function*<A, E, R>(self: Effect.Effect<A, E, R>) {
+    yield* all("UPDATE _sync_apply_state SET apply_mode = 1 WHERE singleton_key = 1")
+    yield* all("PRAGMA defer_foreign_keys = ON")
+    const result = yield* self
+    yield* all("UPDATE _sync_apply_state SET apply_mode = 0 WHERE singleton_key = 1")
+    return result
+  })
 
   return {
     schema: installed.schema,

@@ -3,14 +3,15 @@
  *
  * @since 0.1.0
  */
-import { SqlClient } from "@effect/sql/SqlClient"
+import { SqlClient, TransactionConnection } from "@effect/sql/SqlClient"
 import { SqlError } from "@effect/sql/SqlError"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import * as Schedule from "effect/Schedule"
 import { immediate } from "../storage/Transaction.js"
 import { Identifiers } from "./Identifiers.js"
-import type { ServerStorageError, ServerStore } from "./ServerStorage.js"
-import { ServerStorage } from "./ServerStorage.js"
+import type { ServerStore } from "./ServerStorage.js"
+import { ServerStorage, ServerStorageError } from "./ServerStorage.js"
 import * as Commit from "./SqliteCommit.js"
 import * as History from "./SqliteHistory.js"
 import * as Push from "./SqlitePush.js"
@@ -27,12 +28,31 @@ class Failed<out E> {
   }
 }
 
-const transaction =
-  (sql: SqlClient) => <A, E, R>(steps: Effect.Effect<A, E, R>): Effect.Effect<A, E | ServerStorageError, R> =>
-    Effect.mapError(
-      immediate(sql)(Effect.mapError(steps, (error) => new Failed(error))),
-      (failure) => failure instanceof Failed ? failure.error : storageError(failure)
+/** SQLite waits for a lock with the whole process, milliseconds; so it waits here, where others can go on. */
+const lockWait = 10
+
+/** How long a lock of another process is waited for. */
+const patience = Schedule.spaced("50 millis").pipe(Schedule.upTo("3 seconds"))
+
+const isBusy = (error: unknown): boolean => error instanceof ServerStorageError && error.reason === "busy"
+
+const transaction = (connections: Pick<SqlClient, "reserve">) => {
+  const begun = immediate(connections)
+  return <A, E, R>(steps: Effect.Effect<A, E, R>): Effect.Effect<A, E | ServerStorageError, R> =>
+    begun(Effect.mapError(steps, (error) => new Failed(error))).pipe(
+      Effect.mapError((failure) => failure instanceof Failed ? failure.error : storageError(failure)),
+      Effect.retry({ schedule: patience, while: isBusy })
     )
+}
+
+/** The client's connection with every commit flushed to the disk. The level cannot be changed inside a transaction. */
+const flushing = (sql: SqlClient): Pick<SqlClient, "reserve"> => ({
+  reserve: Effect.tap(sql.reserve, (connection) => {
+    const level = (name: "FULL" | "NORMAL") =>
+      Effect.provideService(sql.unsafe(`PRAGMA synchronous = ${name}`), TransactionConnection, [connection, 0])
+    return Effect.acquireRelease(level("FULL"), () => Effect.ignore(level("NORMAL")))
+  })
+})
 
 /**
  * Options of the embedded store.
@@ -60,34 +80,25 @@ export const make = (
 ): Effect.Effect<ServerStorage["Type"], never, SqlClient> =>
   Effect.gen(function*() {
     const sql = (yield* SqlClient).withoutTransforms()
-    const turn = yield* Effect.makeSemaphore(1)
-    const synchronous = (level: "FULL" | "NORMAL") => step(Effect.asVoid(sql.unsafe(`PRAGMA synchronous = ${level}`)))
-
-    const inTurn = <A, E, R>(steps: Effect.Effect<A, E, R>) => turn.withPermits(1)(transaction(sql)(steps))
-
-    // The level cannot be changed inside a transaction, and whoever holds the turn is the only one outside of one.
-    const durable = <A, E, R>(steps: Effect.Effect<A, E, R>): Effect.Effect<A, E | ServerStorageError, R> =>
-      turn.withPermits(1)(Effect.acquireUseRelease(
-        synchronous("FULL"),
-        () => transaction(sql)(steps),
-        () => Effect.ignore(synchronous("NORMAL"))
-      ))
+    const plain = transaction(sql)
+    const flushed = transaction(flushing(sql))
 
     return {
       open: Effect.fnUntraced(function*(tables) {
         const identifiers = yield* Identifiers
         const historyId = yield* identifiers.uuid
-        yield* synchronous("NORMAL")
+        yield* step(sql`PRAGMA synchronous = NORMAL`)
+        yield* step(sql.unsafe(`PRAGMA busy_timeout = ${lockWait}`))
         yield* step(SqliteSchema.installTemporary(sql))
         const install = Effect.mapError(
           SqliteSchema.install(sql, tables, historyId),
           (error) => error instanceof SqlError ? storageError(error) : error
         )
-        const catalog = yield* durable(install)
+        const catalog = yield* flushed(install)
         const store: ServerStore = {
-          write: options.synchronous === "normal" ? inTurn : durable,
-          draft: inTurn,
-          read: inTurn,
+          write: options.synchronous === "normal" ? plain : flushed,
+          draft: plain,
+          read: plain,
           ...Scope.make(sql),
           ...Push.make(sql, catalog),
           ...Commit.make(sql, catalog),
@@ -106,6 +117,7 @@ export const make = (
  * ```ts
  * import { SqliteClient } from "@effect/sql-sqlite-node"
  * import * as Layer from "effect/Layer"
+import * as Schedule from "effect/Schedule"
  * import { ServerStorageSqlite } from "oversqlite/server"
  *
  * const storage = Layer.provide(ServerStorageSqlite.layer, SqliteClient.layer({ filename: "server.db" }))

@@ -62,7 +62,7 @@ export const retryBusy = <A, R>(self: Effect.Effect<A, SqlError, R>): Effect.Eff
  * @category transactions
  */
 export const immediate = <E2 = never, R2 = never>(
-  sql: SqlClient,
+  sql: Pick<SqlClient, "reserve">,
   onCommitFailure?: (error: SqlError) => Effect.Effect<unknown, E2, R2>
 ) =>
 <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<A, E | E2 | SqlError, R | R2> => {

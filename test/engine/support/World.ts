@@ -17,6 +17,7 @@ import type { Device } from "./Devices.js"
 import { ddl, serverTables, tables } from "./Devices.js"
 import { makeNetwork } from "./Network.js"
 import type { Network } from "./Network.js"
+import { turn } from "./Time.js"
 
 type Rows = ReadonlyArray<Record<string, unknown>>
 
@@ -81,6 +82,8 @@ export const temporaryFolder = Effect.acquireRelease(
 
 /** The world, in the scope of the test. */
 export const makeWorld = Effect.fnUntraced(function*(options: WorldOptions = {}) {
+  // Nothing in such a test waits for anything: without a turn now and then the test runner hears nothing of its worker.
+  yield* turn
   const scope = yield* Effect.scope
   let folder: string | undefined
   let files = 0
@@ -100,6 +103,8 @@ export const makeWorld = Effect.fnUntraced(function*(options: WorldOptions = {})
         Authentication.layerTokenIsUser
       )),
       Layer.buildWithScope(scope),
+      // What a test does to a disk need not last.
+      Effect.tap((context) => Context.get(context, SqliteClient.SqliteClient).unsafe("PRAGMA synchronous = OFF")),
       Effect.orDie
     )
   let current = yield* start()

@@ -24,6 +24,7 @@ import { SyncApi, toTransportError } from "../remote/SyncApi.js"
 import type { DurableState } from "../storage/ClientState.js"
 import * as ClientState from "../storage/ClientState.js"
 import * as DirtyRows from "../storage/DirtyRows.js"
+import * as Outbox from "../storage/Outbox.js"
 import * as SnapshotApply from "../storage/SnapshotApply.js"
 import * as SnapshotStage from "../storage/SnapshotStage.js"
 import { SyncDatabase } from "../storage/SyncDatabase.js"
@@ -402,11 +403,14 @@ export const attach = Effect.fnUntraced(function*(
       return yield* attach(userId, localRows)
     }
     case "FinishAttached": {
-      yield* db.transaction(Effect.zipRight(
-        ClientState.setOperation({ kind: "none" }),
-        ClientState.setAttachment({ rebuildRequired: true })
-      ))
-      yield* Session.remember({ userId, initializationId: "", connected: true, historyChecked: false })
+      yield* db.transaction(Effect.gen(function*() {
+        if (localRows === "refuse") yield* refuseLocalRows
+        // A seed frozen before the replace was never committed: it is pending work like the rest.
+        yield* Outbox.thaw
+        yield* ClientState.setOperation({ kind: "none" })
+        yield* ClientState.setAttachment({ rebuildRequired: true })
+      }))
+      yield* Session.remember({ userId, initializationId: "", connected: false })
       const restored = yield* Rebuild.keepSource("keep", localRows === "replace" ? "discard" : "keep")
       return yield* connectedResult(userId, restored)
     }

@@ -20,7 +20,7 @@ import { SyncDatabase } from "./SyncDatabase.js"
 import { forEachSlice } from "./WorkTables.js"
 
 /**
- * The number of staged rows is not the announced one.
+ * The number of staged or applied rows is not the announced one.
  *
  * @since 0.1.0
  * @category errors
@@ -107,6 +107,13 @@ const applyStaged = Effect.fnUntraced(function*(
   )
 })
 
+/** Rows that are there now: fewer than were staged if the snapshot holds a key twice. */
+const countApplied = Effect.flatMap(SyncDatabase, (db) =>
+  Effect.map(
+    db.all<{ readonly n: number }>("SELECT count(*) AS n FROM _sync_row_state WHERE schema_name = ?", [db.schema]),
+    ([row]) => row?.n ?? 0
+  ))
+
 /**
  * Replaces the contents of all managed tables by the staged snapshot and puts pending work back over it. Fails with
  * `StageIncomplete`, with `RowRefused` if a snapshot row or a pending row violates a constraint, and with a
@@ -132,6 +139,10 @@ export const apply = Effect.fnUntraced(function*(
   if (plan.pendingWork === "keep") yield* PendingWork.collect(work)
   yield* clearManaged({ keepOutbox: plan.keepOutbox })
   yield* applyStaged(plan)
+  const applied = yield* countApplied
+  if (applied !== plan.stagedRowCount) {
+    return yield* new StageIncomplete({ expected: plan.stagedRowCount, actual: applied })
+  }
   yield* SnapshotStage.clear
   if (plan.pendingWork === "discard") {
     return { kept: 0, identical: 0, discarded: dirty + frozen, recovered: 0 }

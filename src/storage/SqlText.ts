@@ -87,7 +87,16 @@ export const localObject = (table: SyncTable, qualifier: string): string => {
  * @category expressions
  */
 export const keyJson = (table: SyncTable, qualifier: string): string =>
-  `json_object(${literal(table.key.name)}, ${localValue(qualifier, table.key)})`
+  keyJsonOfValue(table, column(qualifier, table.key))
+
+/**
+ * The canonical `key_json` of a key value, as it stands in the key column or in a reference to it.
+ *
+ * @since 0.1.0
+ * @category expressions
+ */
+export const keyJsonOfValue = (table: SyncTable, value: string): string =>
+  `json_object(${literal(table.key.name)}, ${table.keyKind === "uuid" ? hexOf(value) : value})`
 
 /**
  * The `key_json` of a row whose key may be invalid: like {@link keyJson}, and a BLOB in a text key as hex, because it has

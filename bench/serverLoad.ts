@@ -31,9 +31,8 @@ const { values } = parseArgs({
     bundles: { type: "string", default: "5000" },
     rows: { type: "string", default: "20" },
     devices: { type: "string", default: "1,10,100" },
-    /** The child process: its database, and its secret in the environment of nobody. */
-    serve: { type: "string" },
-    secret: { type: "string" }
+    /** In the child process: its database. */
+    serve: { type: "string" }
   }
 })
 
@@ -91,7 +90,8 @@ const answerOf = <A>(child: ChildProcess): Promise<A> =>
 
 const startServer = async (filename: string) => {
   const secret = randomBytes(32).toString("base64url")
-  const child = fork(fileURLToPath(import.meta.url), ["--serve", filename, "--secret", secret])
+  const child = fork(fileURLToPath(import.meta.url), ["--serve", filename])
+  child.send(secret)
   const port = await answerOf<number>(child)
   return {
     url: `http://127.0.0.1:${port}`,
@@ -251,7 +251,8 @@ const measure = async (deviceCount: number, folder: string): Promise<ReadonlyArr
   }
 }
 
-if (values.serve !== undefined) serve(values.serve, values.secret ?? "")
+const { serve: filename } = values
+if (filename !== undefined) process.once("message", (secret: string) => serve(filename, secret))
 else {
   const folder = fs.mkdtempSync(path.join(os.tmpdir(), "oversqlite-bench-"))
   try {

@@ -40,9 +40,8 @@ const tables: ReadonlyArray<TableDeclaration> = [
   { schema, table, key: { column: "id", kind: "text" }, columns: { text: "text", size: "integer" } }
 ]
 
-/** Longest life of a loaded server, and of one that is killed while it starts, in milliseconds. */
-const longestLoad = 1200
-const longestStart = 2500
+/** Longest life of a loaded server in milliseconds: from the first request on, or from its first acknowledged commit on. */
+const longestLoad = 800
 
 /** One kill in so many comes while the server starts. */
 const killsPerStartKill = 5
@@ -94,41 +93,51 @@ export const killRun = async (
     }
   }
 
-  /** All sources push until the server is killed or, without a time, until each has finished what it was at. */
-  const load = async (url: string, server: Process, killAfter: number | undefined) => {
+  /** All sources push until the server is killed or, without a kill, until each has finished what it was at. */
+  const load = async (url: string, kill: (() => Promise<unknown>) | undefined) => {
     const working = Promise.all(
       users.flatMap(({ sources, token }) =>
-        sources.map((source) => source.run({ url, token }, () => killAfter === undefined))
+        sources.map((source) => source.run({ url, token }, () => kill === undefined))
       )
     )
-    if (killAfter !== undefined) {
-      await pause(killAfter)
-      server.kill("SIGKILL")
-      await server.ended
-    }
+    await kill?.()
     await working
+  }
+
+  /** At a random moment; half of the time when the server has come up to speed. */
+  const killing = (server: Process, life: number, whenWarm: boolean) => async () => {
+    const before = counts.acknowledged
+    while (whenWarm && counts.acknowledged === before) await pause(5)
+    await pause(life)
+    server.kill("SIGKILL")
+    await server.ended
   }
 
   let killsDuringStart = 0
   let connected = false
+  // Of the last server that could start; a machine under load takes a multiple of what an idle one takes.
+  let startTime = 0
   for (let kill = 1; kill <= kills;) {
+    const began = performance.now()
     const server = start()
-    const url = await started(
-      server,
-      random.integer(killsPerStartKill) === 0 ? random.integer(longestStart) : undefined
-    )
+    const early = random.integer(killsPerStartKill) === 0
+    const url = await started(server, early && startTime > 0 ? random.number() * startTime : undefined)
     if (url === undefined) {
       killsDuringStart += 1
       report(`kill ${kill++}: while starting`)
       continue
     }
+    startTime = performance.now() - began
     if (connected) await verify(url)
     for (const { token } of users) await rawDevice({ url, token, source: "reader" }).connect()
     connected = true
-    const life = 1 + random.integer(longestLoad)
-    await load(url, server, life)
+    const life = random.integer(longestLoad)
+    const whenWarm = random.integer(2) === 0
+    await load(url, killing(server, life, whenWarm))
     report(
-      `kill ${kill++}: after ${life} ms, ${counts.acknowledged} commits acknowledged, ${history.bundles} verified, ` +
+      `kill ${kill++}: ${life} ms after the first ${
+        whenWarm ? "commit" : "request"
+      }, ${counts.acknowledged} commits acknowledged, ${history.bundles} verified, ` +
         `${violations.length} violations`
     )
   }
@@ -136,7 +145,7 @@ export const killRun = async (
   const server = start()
   const url = await server.listening()
   await verify(url)
-  await load(url, server, undefined)
+  await load(url, undefined)
   await verify(url)
   server.kill("SIGTERM")
   const { code } = await server.ended

@@ -34,7 +34,7 @@ import type {
 import type { Credentials } from "../remote/Credentials.js"
 import * as RetryPolicy from "../remote/RetryPolicy.js"
 import { make as makeApi, SyncApi } from "../remote/SyncApi.js"
-import { install } from "../storage/Installation.js"
+import { install, validSchema } from "../storage/Installation.js"
 import { catchSql } from "../storage/StorageFailure.js"
 import { make as makeDatabase, SyncDatabase } from "../storage/SyncDatabase.js"
 import { insideTransaction } from "../storage/Transaction.js"
@@ -229,10 +229,17 @@ export const make = Effect.fnUntraced(function*(
   }
   const config = SyncConfig.make(options)
   const api = yield* makeApi(options)
+  yield* validSchema(options.schema)
   const ownership = yield* Effect.acquireRelease(Ownership.claim(sql), ({ release }) => release)
-  const installed = yield* install(options)
-  const database = yield* makeDatabase(installed, { applyRows: config.applyRows })
-  yield* catchSql(Effect.provideService(WorkTables.create, SyncDatabase, database))
+  // Whoever builds a client may try again in the same scope: a construction that fails must not hold the database.
+  const database = yield* Effect.onError(
+    Effect.gen(function*() {
+      const made = yield* makeDatabase(yield* install(options), { applyRows: config.applyRows })
+      yield* catchSql(Effect.provideService(WorkTables.create, SyncDatabase, made))
+      return made
+    }),
+    () => ownership.release
+  )
   const session = yield* Session.make(config, RetryPolicy.make(options.retryPolicy))
   const lock = yield* OperationLock.make
   const loopLock = yield* OperationLock.make
@@ -325,9 +332,12 @@ export const make = Effect.fnUntraced(function*(
   ): Effect.Effect<A, Exclude<E, SqlError> | StorageError | EntryError> =>
     notInTransaction.pipe(Effect.zipRight(notClosed), Effect.zipRight(within(database.read(self))), named(operation))
 
-  const release = within(Session.remember({ closed: true, connected: false })).pipe(
+  const release = within(
+    Session.remember({ closed: true, connected: false, sourceId: "", userId: "", initializationId: "" })
+  ).pipe(
+    // The host may have closed its database already.
     Effect.zipRight(Effect.ignore(within(database.read(WorkTables.drop)))),
-    Effect.zipRight(ownership.release),
+    Effect.ensuring(ownership.release),
     Effect.zipRight(signals.notify({ _tag: "Switched" }))
   )
   const close = Effect.uninterruptible(lock.withLockNext(release))
@@ -356,7 +366,10 @@ export const make = Effect.fnUntraced(function*(
     ),
     syncStatus: statusRead("syncStatus", ({ durable, pending }) => Status.statusOf(durable, pending)),
     syncThenDetach: exclusive("syncThenDetach", Detach.syncThenDetach),
-    uninstallSync: exclusive("uninstallSync", gated("uninstallSync", Effect.zipRight(Detach.uninstall, release))),
+    uninstallSync: exclusive(
+      "uninstallSync",
+      gated("uninstallSync", Effect.uninterruptible(Effect.zipRight(Detach.uninstall, release)))
+    ),
     pushPending: exclusive("pushPending", Push.push),
     pullToStable: exclusive("pullToStable", Pull.pull),
     sync: exclusive("sync", Detach.sync),

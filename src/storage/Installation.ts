@@ -106,7 +106,14 @@ const prepareConnection = (
     if (synchronous !== undefined) yield* pragma(`synchronous = ${synchronous.toUpperCase()}`)
   })
 
-const validSchema = (configured: string): Effect.Effect<string, ConfigurationError> => {
+/**
+ * The configured schema without the white space around it, or the `ConfigurationError` that refuses it: `schema_missing`,
+ * `schema_invalid`. Needs no database (client-state.md §3 step 1, §4).
+ *
+ * @since 0.1.0
+ * @category installation
+ */
+export const validSchema = (configured: string): Effect.Effect<string, ConfigurationError> => {
   const schema = configured.trim()
   if (schema === "") return configurationError({ code: "schema_missing", detail: "a schema must be configured" })
   return /^[a-z0-9_]+$/.test(schema)

@@ -70,8 +70,9 @@ export const operate = (state: State, device: SimulatedDevice, name: OperationNa
 /** Starts the machine if it is off, with a client that is not opened. @internal */
 export const start = (state: State, device: SimulatedDevice): Effect.Effect<boolean> =>
   Effect.suspend(() => {
-    if (device.running !== undefined) return Effect.succeed(true)
-    return Devices.powerOn(device, state.partsOf(device)).pipe(
+    if (device.running !== undefined && !device.machine.stopped) return Effect.succeed(true)
+    const off = device.running === undefined ? Effect.void : Devices.powerOff(device)
+    return Effect.zipRight(off, Devices.powerOn(device, state.partsOf(device))).pipe(
       Effect.exit,
       Effect.map((exit) => {
         if (Exit.isSuccess(exit)) return true

@@ -55,6 +55,11 @@ export interface Ledger {
   readonly attached: (device: string, user: string) => void
   /** The writes of a device that was rolled back: those to `pending` rows are gone unless they are in `kept`. */
   readonly rolledBack: (device: string, pending: ReadonlySet<string>, kept: StampedRows) => void
+  /**
+   * The rows were waiting for the server in a database that now exists twice, or again. If both send different contents
+   * under one number, the later one is based on the earlier (push.md §8.1), and no resolver is asked.
+   */
+  readonly twins: (pending: ReadonlySet<string>) => void
   /** The server went back to `restored`; the devices still have `held`. */
   readonly serverWentBack: (user: string, restored: StampedRows, held: ReadonlyArray<StampedRows>) => void
   /** A device that held rows of the user has given them up since the server went back. */
@@ -74,6 +79,7 @@ export interface Ledger {
 export const make = (): Ledger => {
   const writes = new Map<string, Write>()
   const next = new Map<string, Set<string>>()
+  const ofTwins = new Set<string>()
   const wentBack = new Map<string, StampedRows>()
   let deletions = 0
 
@@ -145,6 +151,9 @@ export const make = (): Ledger => {
         }
       }
     },
+    twins: (pending) => {
+      for (const row of pending) ofTwins.add(row)
+    },
     serverWentBack: (user, restored, held) => {
       const stamps = new Set(held.flatMap((rows) => Array.from(rows.values(), ({ stamp }) => stamp)))
       wentBack.set(user, restored)
@@ -163,7 +172,7 @@ export const make = (): Ledger => {
       const lines: Array<string> = []
       const restored = wentBack.get(user)
       for (const [name, write] of writes) {
-        if (write.user !== user || write.excuse !== undefined) continue
+        if (write.user !== user || write.excuse !== undefined || ofTwins.has(write.row)) continue
         const now = rows.get(write.row)?.stamp
         const following = reached(name)
         if (now !== undefined && following.has(now)) continue

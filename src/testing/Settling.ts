@@ -171,6 +171,8 @@ export const check = (state: State, device: SimulatedDevice, where: string): Eff
 export const settle = (state: State): Effect.Effect<void> =>
   Effect.gen(function*() {
     state.weather = 0
+    state.server.machine().stopAt = undefined
+    if (state.server.machine().stopped) yield* state.server.stop
     yield* state.server.start
     for (const device of state.devices) {
       device.machine.stopAt = undefined

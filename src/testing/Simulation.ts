@@ -146,6 +146,7 @@ const rollBack = (state: State, device: SimulatedDevice, backup: string) =>
       ? new Map<string, never>()
       : yield* stampedRows(device.running.second, state.schema)
     state.ledger.rolledBack(device.name, pending, kept)
+    if (device.running !== undefined) state.ledger.twins(yield* Devices.pendingRows(device.running.second))
     for (const user of users) state.ledger.gaveUp(user)
   }).pipe(Effect.orDie)
 
@@ -227,6 +228,9 @@ const perform = (state: State, step: Step, acknowledged: Map<string, number>): E
         const copy = yield* copyOf(state, device)
         if (copy === undefined) return
         state.record.count("device cloned")
+        if (device.running !== undefined) {
+          state.ledger.twins(yield* Effect.orDie(Devices.pendingRows(device.running.second)))
+        }
         yield* start(state, state.addDevice(device.user, copy))
       })
     case "switch": {

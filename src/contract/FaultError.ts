@@ -3,6 +3,7 @@
  *
  * @since 0.1.0
  */
+import * as Duration from "effect/Duration"
 import * as Schema from "effect/Schema"
 import { fields, sentence } from "./ErrorFields.js"
 import type { SyncAction } from "./SyncOperation.js"
@@ -86,6 +87,10 @@ export class TransportError extends Schema.TaggedError<TransportError>("oversqli
     cause: Schema.optional(Schema.Defect)
   })
 ) {
+  /** `retryAfter` in milliseconds, for callers without Effect. */
+  get retryAfterMs(): number | undefined {
+    return this.retryAfter === undefined ? undefined : Duration.toMillis(this.retryAfter)
+  }
   get retryable(): boolean {
     return this.code === "status"
       ? [429, 500, 502, 503, 504].includes(this.status ?? 0)

@@ -6,6 +6,7 @@
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as FiberId from "effect/FiberId"
+import type { SyncOperation } from "../contract/SyncOperation.js"
 
 /**
  * A lock. `acquire` waits for its turn and is interruptible while it waits; `tryAcquire` never waits.
@@ -18,9 +19,13 @@ export interface OperationLock {
   readonly withLock: <A, E, R>(self: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
   /** Runs an effect as soon as the lock is free, before all that wait for it. */
   readonly withLockNext: <A, E, R>(self: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
-  /** Runs an effect now, or answers what else to do if the lock is held. */
+  /**
+   * Runs an effect now, or answers what else to do if the lock is held. The name is what others hear then who are
+   * refused; one who has waited for the lock has none.
+   */
   readonly withLockOr: <E2, R2>(
-    busy: Effect.Effect<never, E2, R2>
+    name: SyncOperation,
+    busy: (holder: SyncOperation | undefined) => Effect.Effect<never, E2, R2>
   ) => <A, E, R>(self: Effect.Effect<A, E, R>) => Effect.Effect<A, E | E2, R | R2>
 }
 
@@ -32,9 +37,11 @@ export interface OperationLock {
  */
 export const make: Effect.Effect<OperationLock> = Effect.sync(() => {
   let held = false
+  let holder: SyncOperation | undefined
   const waiting: Array<Deferred.Deferred<void>> = []
 
   const release = Effect.suspend(() => {
+    holder = undefined
     const next = waiting.shift()
     if (next === undefined) {
       held = false
@@ -72,11 +79,16 @@ export const make: Effect.Effect<OperationLock> = Effect.sync(() => {
   return {
     withLock: locking((turn) => waiting.push(turn)),
     withLockNext: locking((turn) => waiting.unshift(turn)),
-    withLockOr: <E2, R2>(busy: Effect.Effect<never, E2, R2>) => <A, E, R>(self: Effect.Effect<A, E, R>) =>
+    withLockOr: <E2, R2>(
+      name: SyncOperation,
+      busy: (holder: SyncOperation | undefined) => Effect.Effect<never, E2, R2>
+    ) =>
+    <A, E, R>(self: Effect.Effect<A, E, R>) =>
       Effect.uninterruptibleMask((restore) =>
         Effect.suspend((): Effect.Effect<A, E | E2, R | R2> => {
-          if (held) return busy
+          if (held) return busy(holder)
           held = true
+          holder = name
           return Effect.ensuring(restore(self), release)
         })
       )

@@ -267,14 +267,11 @@ export const make = Effect.fnUntraced(function*(
       Effect.withSpan(`SyncClient.${operation}`, { captureStackTrace: false })
     )
 
-  const busy = Effect.flatMap(
-    within(Session.memory),
-    ({ running }) =>
-      raise((operation) => new SyncOperationInProgress({ operation, runningOperation: running ?? operation }))
-  )
+  const busy = (holder: SyncOperation | undefined) =>
+    raise((operation) => new SyncOperationInProgress({ operation, runningOperation: holder ?? operation }))
 
-  const locked = <A, E>(self: Effect.Effect<A, E>): Effect.Effect<A, E | SyncOperationInProgress> =>
-    config.onBusy === "fail" ? lock.withLockOr(busy)(self) : lock.withLock(self)
+  const locked = (operation: SyncOperation) => <A, E>(self: Effect.Effect<A, E>) =>
+    config.onBusy === "fail" ? lock.withLockOr(operation, busy)(self) : lock.withLock(self)
 
   const noteError = (error: unknown) =>
     isSyncError(error)
@@ -292,16 +289,18 @@ export const make = Effect.fnUntraced(function*(
   ): Effect.Effect<A, E | Busy> =>
     notInTransaction.pipe(
       Effect.zipRight(notClosed),
-      Effect.zipRight(locked(Effect.zipRight(
-        notClosed,
-        within(Effect.ensuring(
-          Session.remember({ running: operation }).pipe(
-            Effect.zipRight(SyncMetrics.measured(operation)(self)),
-            Effect.tapBoth({ onFailure: noteError, onSuccess: () => Session.remember({ lastError: undefined }) })
-          ),
-          Session.remember({ running: undefined })
+      Effect.zipRight(
+        locked(operation)(Effect.zipRight(
+          notClosed,
+          within(Effect.ensuring(
+            Session.remember({ running: operation }).pipe(
+              Effect.zipRight(SyncMetrics.measured(operation)(self)),
+              Effect.tapBoth({ onFailure: noteError, onSuccess: () => Session.remember({ lastError: undefined }) })
+            ),
+            Session.remember({ running: undefined })
+          ))
         ))
-      ))),
+      ),
       named(operation)
     )
 

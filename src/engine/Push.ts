@@ -212,6 +212,6 @@ export const settle: Effect.Effect<void, PushError, Environment> = Effect.gen(fu
   if (outbox.state !== "prepared") return
   const outcome = yield* Upload.run(yield* db.read(frozenRowCount), "settle")
   if (outcome._tag === "Staged") yield* replay(outcome.bundle, outcome.proven)
-  else if (outcome._tag === "ReplayPruned") yield* Rebuild.replayPruned
+  else if (outcome._tag === "ReplayPruned") yield* Rebuild.giveUpNumber
   else if (outcome._tag === "Conflict") yield* db.transaction(Outbox.thaw)
 })

@@ -160,6 +160,8 @@ export const keepSource = (
     const summary = yield* applying(Effect.gen(function*() {
       const state = yield* attachedState
       const committed = state.outbox.state === "committed_remote" ? state.outbox : undefined
+      // Whoever did not settle it: frozen rows are pending work like any other, and never lost with the outbox.
+      if (state.outbox.state === "prepared") yield* Outbox.thaw
       const applied = yield* SnapshotApply.apply({
         snapshotId: snapshot.snapshotId,
         stagedRowCount: snapshot.rowCount - snapshot.ignoredRowCount,
@@ -190,23 +192,35 @@ const reopenGate = Effect.flatMap(SyncDatabase, (db) =>
   })))
 
 /**
+ * A `prepared` upload under a committed number, of which nobody can say whose bundle it was, gives the number up and
+ * becomes pending work; the rebuild gate is closed (recovery.md §4). Does nothing for other uploads.
+ *
+ * @since 0.1.0
+ * @category transitions
+ */
+export const giveUpNumber: Effect.Effect<void, DatabaseError, SyncDatabase> = Effect.flatMap(
+  SyncDatabase,
+  (db) =>
+    db.transaction(Effect.gen(function*() {
+      const { outbox } = yield* ClientState.read
+      if (outbox.state !== "prepared") return
+      yield* ClientState.raiseSourceCounter(outbox.sourceId, outbox.sourceBundleId + 1)
+      yield* Outbox.thaw
+      yield* ClientState.setAttachment({ rebuildRequired: true })
+    }))
+)
+
+/**
  * Finishes a push whose own bundle can no longer be read, or cannot be replayed, through a snapshot (recovery.md §4).
- * A `prepared` upload, of which nobody can say whose bundle it was, gives up its number and becomes pending work first.
+ * A `prepared` upload gives up its number first.
  *
  * @since 0.1.0
  * @category flows
  */
-export const replayPruned: Effect.Effect<Restored, RebuildError, Environment> = Effect.gen(function*() {
-  const db = yield* SyncDatabase
-  yield* db.transaction(Effect.gen(function*() {
-    const { outbox } = yield* ClientState.read
-    if (outbox.state !== "prepared") return
-    yield* ClientState.raiseSourceCounter(outbox.sourceId, outbox.sourceBundleId + 1)
-    yield* Outbox.thaw
-    yield* ClientState.setAttachment({ rebuildRequired: true })
-  }))
-  return yield* keepSource("keep")
-})
+export const replayPruned: Effect.Effect<Restored, RebuildError, Environment> = Effect.zipRight(
+  giveUpNumber,
+  Effect.suspend(() => keepSource("keep"))
+)
 
 const diverged = (
   reason: SourceReplacementDiverged["reason"],

@@ -201,6 +201,12 @@ const ask = Effect.fnUntraced(function*(
   return isDecision(decision) ? decision : yield* invalid("no_decision", input, decision)
 })
 
+/** Resolvers are written by hosts, in JavaScript too: what SQLite could not hold is no row. */
+const isColumnValue = (value: unknown): boolean =>
+  value === null || typeof value === "string" || value instanceof Uint8Array ||
+  (typeof value === "number" && Number.isFinite(value)) ||
+  (typeof value === "bigint" && BigInt.asIntN(64, value) === value)
+
 /** A merged row with lowercase member names, or what is wrong with it (conflicts.md §4). */
 const mergedRow = (
   table: SyncTable,
@@ -212,6 +218,7 @@ const mergedRow = (
   const names = new Set(members.map(([name]) => name))
   if (names.size !== members.length || members.length !== table.columns.length) return Either.left("payload_columns")
   if (!table.columns.every((column) => names.has(column.name))) return Either.left("payload_columns")
+  if (!members.every(([, value]) => isColumnValue(value))) return Either.left("payload_not_object")
   const normal: Record<string, RowPayload.ColumnValue> = Object.fromEntries(members)
   const merged = normal[table.key.name]
   const same = merged instanceof Uint8Array && key instanceof Uint8Array

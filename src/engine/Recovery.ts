@@ -28,7 +28,7 @@ import * as SourceIds from "./SourceIds.js"
 
 /**
  * Reserves the replacement source inside a transaction (recovery.md §3): a stored reservation is kept, a replacement
- * named by the server is adopted unless it is used up here, otherwise a fresh id is taken.
+ * named by the server is adopted unless it is used up here or the very source to be replaced, otherwise a fresh id is taken.
  *
  * @since 0.1.0
  * @category steps
@@ -36,7 +36,7 @@ import * as SourceIds from "./SourceIds.js"
 export const reserveReplacement = Effect.fnUntraced(function*(
   preferred: string
 ): Effect.fn.Return<string, SqlError | SourceReplacementDiverged, SyncDatabase> {
-  const { storedReplacement } = yield* ClientState.read
+  const { attachment, storedReplacement } = yield* ClientState.read
   if (storedReplacement !== "") {
     if (preferred !== "" && preferred !== storedReplacement) {
       return yield* raise((operation) =>
@@ -52,7 +52,7 @@ export const reserveReplacement = Effect.fnUntraced(function*(
     return storedReplacement
   }
   const known = (yield* ClientState.sources).find((source) => source.sourceId === preferred)
-  const usable = preferred !== "" &&
+  const usable = preferred !== "" && preferred !== attachment.sourceId &&
     (known === undefined || (known.nextSourceBundleId === 1 && known.replacedBy === ""))
   const replacement = usable ? preferred : yield* SourceIds.fresh
   yield* ClientState.ensureSource(replacement)
@@ -72,7 +72,7 @@ export const enterSourceRecovery = Effect.fnUntraced(function*(
 ): Effect.fn.Return<
   never,
   SourceRecoveryRequired | SourceReplacementDiverged | DatabaseError,
-  SyncDatabase
+  SyncDatabase | Session.Session
 > {
   const db = yield* SyncDatabase
   yield* db.transaction(Effect.gen(function*() {
@@ -80,6 +80,8 @@ export const enterSourceRecovery = Effect.fnUntraced(function*(
     yield* ClientState.setAttachment({ rebuildRequired: true })
     yield* ClientState.setOperation({ kind: "source_recovery", reason, replacementSourceId })
   }))
+  // What an earlier recovery has met says nothing about this one.
+  yield* Session.remember({ diverged: false })
   return yield* raise((operation) =>
     new SourceRecoveryRequired({
       operation,

@@ -36,6 +36,8 @@ import type { RetryPolicyOptions } from "../remote/RetryPolicy.js"
 export type ConflictResolver = (conflict: ConflictInput) => ConflictDecision | Promise<ConflictDecision>
 
 const plain = (resolver: ConflictResolution.ConflictResolver): ConflictResolver => (conflict) =>
+  // The resolvers of this package do not fail.
+  // @effect-diagnostics-next-line anyUnknownInErrorContext:off
   Effect.runPromise(resolver(conflict))
 
 /**
@@ -162,6 +164,8 @@ export interface SyncClientOptions extends Omit<SyncOptions, Replaced> {
  * @category conversions
  */
 export const toResolver = (resolver: ConflictResolver): ConflictResolution.ConflictResolver => (conflict) =>
+  // A resolver may reject with anything: the engine makes one typed error of it.
+  // @effect-diagnostics-next-line anyUnknownInErrorContext:off unknownInEffectCatch:off
   Effect.tryPromise({ try: async () => resolver(conflict), catch: (error) => error })
 
 const toBearer = (answer: BearerToken): Bearer => {
@@ -178,6 +182,8 @@ const toBearer = (answer: BearerToken): Bearer => {
  */
 export const toCredentials = (token: SyncClientOptions["token"]): Layer.Layer<Credentials> =>
   Credentials.layer(({ forceRefresh }) =>
+    // A provider may reject with anything: `Credentials` makes one typed error of it.
+    // @effect-diagnostics-next-line anyUnknownInErrorContext:off unknownInEffectCatch:off
     Effect.tryPromise({
       try: async (signal) => toBearer(typeof token === "function" ? await token({ forceRefresh, signal }) : token),
       catch: (error) => error

@@ -61,7 +61,7 @@ export const abortError = (signal: AbortSignal | undefined): DOMException =>
 
 type Fork = <A, E>(effect: Effect.Effect<A, E>) => Fiber.RuntimeFiber<A, E>
 
-class Forks extends Context.Tag("oversqlite/promise/Forks")<Forks, Fork>() {}
+class Forks extends Context.Tag("oversqlite/PromiseRuntime/Forks")<Forks, Fork>() {}
 
 const exitOf = <A, E>(
   fork: Fork,

@@ -109,29 +109,27 @@ export const call = (state: State, device: SimulatedDevice, name: OperationName)
   })
 
 /** Starts an operation in a fiber of the device. @internal */
-export const begin = (state: State, device: SimulatedDevice, name: OperationName) =>
-  Effect.gen(function*() {
-    const { machine } = device
-    const fiber = yield* Effect.fork(Effect.exit(call(state, device, name)))
-    device.fibers.push(fiber)
-    yield* Effect.fork(Effect.gen(function*() {
-      yield* Fiber.await(fiber)
-      device.fibers = device.fibers.filter((other) => other !== fiber)
-      if (machine.stopped && device.machine === machine && device.running !== undefined) {
-        yield* restart(state, device, 1000)
-      }
-    }))
-  })
+export const begin = Effect.fnUntraced(function*(state: State, device: SimulatedDevice, name: OperationName) {
+  const { machine } = device
+  const fiber = yield* Effect.fork(Effect.exit(call(state, device, name)))
+  device.fibers.push(fiber)
+  yield* Effect.fork(Effect.gen(function*() {
+    yield* Fiber.await(fiber)
+    device.fibers = device.fibers.filter((other) => other !== fiber)
+    if (machine.stopped && device.machine === machine && device.running !== undefined) {
+      yield* restart(state, device, 1000)
+    }
+  }))
+})
 
 /** A host of this device. @internal */
 export const hostOf = (state: State, run: Host["run"], prng: Host["prng"]): Host => ({
   prng,
   stamp: state.stamp,
   run,
-  someKey: (table) =>
-    Effect.gen(function*() {
-      const key = state.schema.tables.find(({ name }) => name === table)?.key ?? "id"
-      const rows = yield* run(`SELECT "${key}" AS k FROM "${table}" ORDER BY "${key}"`)
-      return prng.pick(rows)?.["k"]
-    })
+  someKey: Effect.fnUntraced(function*(table) {
+    const key = state.schema.tables.find(({ name }) => name === table)?.key ?? "id"
+    const rows = yield* run(`SELECT "${key}" AS k FROM "${table}" ORDER BY "${key}"`)
+    return prng.pick(rows)?.["k"]
+  })
 })

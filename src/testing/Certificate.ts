@@ -56,77 +56,67 @@ const others = [
 ]
 
 /** Both devices hold the same. */
-const shared: Prepared = ({ device, other, run, write }) =>
-  Effect.gen(function*() {
-    yield* run(device, "open", "attach")
-    yield* write(device, ...rows)
-    yield* run(device, "sync")
-    yield* run(other, "open", "attach", "sync")
-  })
+const shared: Prepared = Effect.fnUntraced(function*({ device, other, run, write }) {
+  yield* run(device, "open", "attach")
+  yield* write(device, ...rows)
+  yield* run(device, "sync")
+  yield* run(other, "open", "attach", "sync")
+})
 
 const states: Readonly<Record<StateName, Prepared>> = {
   "new": () => Effect.void,
   "opened": ({ device, run }) => run(device, "open"),
   "local rows, opened": ({ device, run, write }) => Effect.zipRight(write(device, ...rows), run(device, "open")),
-  "local rows, server in use": ({ device, other, run, write }) =>
-    Effect.gen(function*() {
-      yield* run(other, "open", "attach")
-      yield* write(other, ...rows)
-      yield* run(other, "sync")
-      yield* run(device, "open")
-      yield* write(device, ...edits)
-    }),
+  "local rows, server in use": Effect.fnUntraced(function*({ device, other, run, write }) {
+    yield* run(other, "open", "attach")
+    yield* write(other, ...rows)
+    yield* run(other, "sync")
+    yield* run(device, "open")
+    yield* write(device, ...edits)
+  }),
   "seeding": ({ device, run, write }) => Effect.zipRight(write(device, ...rows), run(device, "open", "attach")),
   "clean": shared,
   "dirty": (world) => Effect.zipRight(shared(world), world.write(world.device, ...edits)),
-  "behind": (world) =>
-    Effect.gen(function*() {
-      yield* shared(world)
-      yield* world.write(world.other, ...others)
-      yield* world.run(world.other, "sync")
-    }),
-  "dirty and behind, in conflict": (world) =>
-    Effect.gen(function*() {
-      yield* states["behind"](world)
-      yield* world.write(world.device, ...edits)
-    }),
-  "frozen": (world) =>
-    Effect.gen(function*() {
-      yield* states["dirty"](world)
-      yield* world.cutOff("pushPending", "send POST /sync/push-sessions")
-      yield* world.write(world.device, "UPDATE people SET name = 'Annabel', stamp = '*' WHERE id = 'a'")
-    }),
-  "committed, not replayed": (world) =>
-    Effect.gen(function*() {
-      yield* states["dirty"](world)
-      yield* world.cutOff("pushPending", "send GET /sync/committed-bundles")
-    }),
-  "commit not heard of": (world) =>
-    Effect.gen(function*() {
-      yield* states["dirty"](world)
-      yield* world.cutOff("pushPending", "acted POST /sync/push-sessions/*/commit")
-    }),
-  "rebuild interrupted, dirty": (world) =>
-    Effect.gen(function*() {
-      yield* states["behind"](world)
-      yield* world.cutOff("rebuild", "send POST /sync/snapshot-sessions")
-      yield* world.write(world.device, ...edits)
-    }),
-  "server rolled back, dirty": (world) =>
-    Effect.gen(function*() {
-      yield* shared(world)
-      const backup = yield* world.state.server.backup
-      yield* world.write(world.device, ...edits)
-      yield* world.run(world.device, "sync")
-      yield* world.write(world.device, "UPDATE notes SET body = 'Late', stamp = '*' WHERE id = 'n'")
-      yield* world.state.server.restore(backup, false)
-      world.state.historyWentBack = true
-    }),
-  "source recovery": (world) =>
-    Effect.gen(function*() {
-      yield* states["server rolled back, dirty"](world)
-      yield* world.run(world.device, "pushPending")
-    })
+  "behind": Effect.fnUntraced(function*(world) {
+    yield* shared(world)
+    yield* world.write(world.other, ...others)
+    yield* world.run(world.other, "sync")
+  }),
+  "dirty and behind, in conflict": Effect.fnUntraced(function*(world) {
+    yield* states["behind"](world)
+    yield* world.write(world.device, ...edits)
+  }),
+  "frozen": Effect.fnUntraced(function*(world) {
+    yield* states["dirty"](world)
+    yield* world.cutOff("pushPending", "send POST /sync/push-sessions")
+    yield* world.write(world.device, "UPDATE people SET name = 'Annabel', stamp = '*' WHERE id = 'a'")
+  }),
+  "committed, not replayed": Effect.fnUntraced(function*(world) {
+    yield* states["dirty"](world)
+    yield* world.cutOff("pushPending", "send GET /sync/committed-bundles")
+  }),
+  "commit not heard of": Effect.fnUntraced(function*(world) {
+    yield* states["dirty"](world)
+    yield* world.cutOff("pushPending", "acted POST /sync/push-sessions/*/commit")
+  }),
+  "rebuild interrupted, dirty": Effect.fnUntraced(function*(world) {
+    yield* states["behind"](world)
+    yield* world.cutOff("rebuild", "send POST /sync/snapshot-sessions")
+    yield* world.write(world.device, ...edits)
+  }),
+  "server rolled back, dirty": Effect.fnUntraced(function*(world) {
+    yield* shared(world)
+    const backup = yield* world.state.server.backup
+    yield* world.write(world.device, ...edits)
+    yield* world.run(world.device, "sync")
+    yield* world.write(world.device, "UPDATE notes SET body = 'Late', stamp = '*' WHERE id = 'n'")
+    yield* world.state.server.restore(backup, false)
+    world.state.historyWentBack = true
+  }),
+  "source recovery": Effect.fnUntraced(function*(world) {
+    yield* states["server rolled back, dirty"](world)
+    yield* world.run(world.device, "pushPending")
+  })
 }
 
 /**
@@ -197,14 +187,14 @@ export interface Certificate {
 }
 
 /** One run, stopped at a point; the value says whether the point was reached. */
-const stopAt = (
-  pair: readonly [OperationName, StateName],
-  machine: Certificate["machine"],
-  at: number,
-  folder: string,
-  plant: Plant
-) =>
-  Effect.gen(function*() {
+const stopAt = Effect.fnUntraced(
+  function*(
+    pair: readonly [OperationName, StateName],
+    machine: Certificate["machine"],
+    at: number,
+    folder: string,
+    plant: Plant
+  ) {
     const [operation, name] = pair
     const state = SimulationState.make({
       seed: 0,
@@ -234,18 +224,21 @@ const stopAt = (
           other,
           run,
           write: (on, ...statements) =>
-            Effect.forEach(statements, (statement) =>
-              Devices.hostWrite(state, on, "second", (execute) =>
-                execute(statement.replaceAll("'*'", () =>
-                  `'${state.stamp()}'`))), { discard: true }),
-          cutOff: (started, point) =>
-            Effect.gen(function*() {
-              state.stopWhere = point
-              yield* Effect.exit(operate(state, device, started))
-              state.stopWhere = undefined
-              yield* restart(state, device, 0)
-              yield* run(device, "open", "attach")
-            })
+            Effect.forEach(
+              statements,
+              (statement) =>
+                Devices.hostWrite(state, on, "second", (execute) =>
+                  execute(statement.replaceAll("'*'", () =>
+                    `'${state.stamp()}'`))),
+              { discard: true }
+            ),
+          cutOff: Effect.fnUntraced(function*(started, point) {
+            state.stopWhere = point
+            yield* Effect.exit(operate(state, device, started))
+            state.stopWhere = undefined
+            yield* restart(state, device, 0)
+            yield* run(device, "open", "attach")
+          })
         }
         yield* states[name](world)
         const stopping = machine === "device" ? device.machine : state.server.machine()
@@ -278,11 +271,10 @@ const stopAt = (
     fs.rmSync(state.folder, { recursive: true, force: true })
     return {
       reached: Exit.isSuccess(reached) && reached.value,
-      violations: state.record.violations.map((line) =>
-        `point ${at}: ${line}`
-      )
+      violations: state.record.violations.map((line) => `point ${at}: ${line}`)
     }
-  })
+  }
+)
 
 /**
  * Stops the operation at its first point, its second, and so on, each time in a new world, until a run completes

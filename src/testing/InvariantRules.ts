@@ -4,7 +4,7 @@
  * @since 0.1.0
  */
 
-/** @internal */
+/** An invariant as a statement that finds what breaks it. @internal */
 export interface Rule {
   readonly invariant: number
   readonly says: string
@@ -14,11 +14,11 @@ export interface Rule {
   readonly notOfReference?: true
 }
 
-/** @internal */
+/** The attachment, as a table in a statement. @internal */
 export const attachment = "(SELECT * FROM _sync_attachment_state WHERE singleton_key = 1)"
-/** @internal */
+/** The pending operation, as a table in a statement. @internal */
 export const operation = "(SELECT * FROM _sync_operation_state WHERE singleton_key = 1)"
-/** @internal */
+/** The header of the frozen upload, as a table in a statement. @internal */
 export const outbox = "(SELECT * FROM _sync_outbox_bundle WHERE singleton_key = 1)"
 
 const singletons = [
@@ -29,7 +29,7 @@ const singletons = [
   "_sync_engine_state"
 ]
 
-/** @internal */
+/** The tables with a `key_json`. @internal */
 export const keyed = [
   "_sync_row_state",
   "_sync_dirty_rows",
@@ -40,7 +40,7 @@ export const keyed = [
 
 const scoped = [...keyed, "_sync_attachment_state", "_sync_managed_tables"]
 
-/** @internal */
+/** All invariants that one statement can ask about. @internal */
 export const rules: ReadonlyArray<Rule> = [
   ...singletons.map((table): Rule => ({
     invariant: 1,

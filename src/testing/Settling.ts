@@ -48,26 +48,25 @@ const keyOf = (keyJson: string): string => {
 }
 
 /** The host repairs the rows that were named, or all that are pending. */
-const repair = (state: State, device: SimulatedDevice, error: SyncError, attempt: number) =>
-  Effect.gen(function*() {
-    const running = device.running
-    if (running === undefined) return
-    const named = namedRows(error).flatMap(({ key, table }) => key === undefined ? [] : [`${table} ${keyOf(key)}`])
-    const pending = yield* Effect.orDie(Devices.pendingRows(running.second))
-    const chosen = attempt > 2 || named.length === 0 ? Array.from(pending) : named
-    yield* Effect.forEach(chosen, (row) =>
-      Devices.hostWrite(state, device, "second", (run) => {
-        const table = row.slice(0, row.indexOf(" "))
-        const text = row.slice(row.indexOf(" ") + 1)
-        const blob = state.schema.tables.find(({ name }) => name === table)?.isBlobKey === true
-        return state.repair(
-          hostOf(state, run, Prng.make(0)),
-          { table, key: blob ? Buffer.from(text, "hex") : text },
-          attempt
-        )
-      }))
-    state.record.note(`${device.name} repairs ${chosen.join(", ")}`)
-  })
+const repair = Effect.fnUntraced(function*(state: State, device: SimulatedDevice, error: SyncError, attempt: number) {
+  const running = device.running
+  if (running === undefined) return
+  const named = namedRows(error).flatMap(({ key, table }) => key === undefined ? [] : [`${table} ${keyOf(key)}`])
+  const pending = yield* Effect.orDie(Devices.pendingRows(running.second))
+  const chosen = attempt > 2 || named.length === 0 ? Array.from(pending) : named
+  yield* Effect.forEach(chosen, (row) =>
+    Devices.hostWrite(state, device, "second", (run) => {
+      const table = row.slice(0, row.indexOf(" "))
+      const text = row.slice(row.indexOf(" ") + 1)
+      const blob = state.schema.tables.find(({ name }) => name === table)?.isBlobKey === true
+      return state.repair(
+        hostOf(state, run, Prng.make(0)),
+        { table, key: blob ? Buffer.from(text, "hex") : text },
+        attempt
+      )
+    }))
+  state.record.note(`${device.name} repairs ${chosen.join(", ")}`)
+})
 
 const operationFor: Partial<Readonly<Record<SyncError["action"], OperationName>>> = {
   open: "open",
@@ -128,33 +127,32 @@ const difference = (left: ReadonlyArray<string>, right: ReadonlyArray<string>): 
   ].slice(0, 6)
 }
 
-const compare = (state: State) =>
-  Effect.gen(function*() {
-    const users = Array.from(new Set(state.devices.map(({ user }) => user)))
-    for (const user of users) {
-      const first = state.addDevice(user)
-      const trouble = yield* calm(state, first)
-      if (trouble !== undefined || first.running === undefined) {
-        state.record.violate(`a new device of ${user} cannot be set up: ${trouble ?? ""}`)
-        continue
-      }
-      const there = yield* contents(first.running.second, state.schema)
-      const rows = yield* stampedRows(first.running.second, state.schema)
-      const onServer = yield* state.server.rows(user)
-      const stamps = (of: typeof rows) => Array.from(of, ([row, { stamp }]) => `${row} ${stamp}`).sort()
-      for (const line of difference(stamps(onServer), stamps(rows))) {
-        state.record.violate(`the server and a new device of ${user} differ: ${line}`)
-      }
-      for (const device of state.devices) {
-        if (device.user !== user || device === first || device.running === undefined) continue
-        for (const line of difference(there, yield* contents(device.running.second, state.schema))) {
-          state.record.violate(`${device.name} and a new device of ${user} differ: ${line}`)
-        }
-      }
-      for (const line of state.ledger.lost(user, rows)) state.record.violate(line)
-      state.record.note(`rows of ${user}: ${there.join("\n")}`)
+const compare = Effect.fnUntraced(function*(state: State) {
+  const users = Array.from(new Set(state.devices.map(({ user }) => user)))
+  for (const user of users) {
+    const first = state.addDevice(user)
+    const trouble = yield* calm(state, first)
+    if (trouble !== undefined || first.running === undefined) {
+      state.record.violate(`a new device of ${user} cannot be set up: ${trouble ?? ""}`)
+      continue
     }
-  }).pipe(Effect.orDie)
+    const there = yield* contents(first.running.second, state.schema)
+    const rows = yield* stampedRows(first.running.second, state.schema)
+    const onServer = yield* state.server.rows(user)
+    const stamps = (of: typeof rows) => Array.from(of, ([row, { stamp }]) => `${row} ${stamp}`).sort()
+    for (const line of difference(stamps(onServer), stamps(rows))) {
+      state.record.violate(`the server and a new device of ${user} differ: ${line}`)
+    }
+    for (const device of state.devices) {
+      if (device.user !== user || device === first || device.running === undefined) continue
+      for (const line of difference(there, yield* contents(device.running.second, state.schema))) {
+        state.record.violate(`${device.name} and a new device of ${user} differ: ${line}`)
+      }
+    }
+    for (const line of state.ledger.lost(user, rows)) state.record.violate(line)
+    state.record.note(`rows of ${user}: ${there.join("\n")}`)
+  }
+}, Effect.orDie)
 
 /** Checks the invariants of a device that is running. @internal */
 export const check = (state: State, device: SimulatedDevice, where: string): Effect.Effect<void> =>

@@ -31,7 +31,7 @@ import type * as Prng from "./Prng.js"
 import type { Host, SimulatedSchema } from "./SimulatedSchema.js"
 import { clientTables, stampedRows } from "./SimulatedSchema.js"
 
-/** @internal */
+/** What a device has while it is on. @internal */
 export interface Running {
   readonly scope: Scope.CloseableScope
   readonly sync: SyncClient["Type"]
@@ -41,7 +41,7 @@ export interface Running {
   readonly second: SqlClient.SqlClient
 }
 
-/** @internal */
+/** A device: its file outlives its machine, and its machine stops at crash points. @internal */
 export interface SimulatedDevice {
   readonly name: string
   filename: string
@@ -55,7 +55,7 @@ export interface SimulatedDevice {
   readonly backups: Array<string>
 }
 
-/** @internal */
+/** What a device is made of when it is switched on. @internal */
 export interface DeviceParts {
   readonly schema: SimulatedSchema
   readonly ledger: Ledger
@@ -68,6 +68,8 @@ export interface DeviceParts {
 
 /** The resolver of the application, with its decisions noted. */
 const noted = (ledger: Ledger, schema: SimulatedSchema, resolver: ConflictResolver): ConflictResolver => (conflict) =>
+  // A resolver may fail with anything.
+  // @effect-diagnostics-next-line anyUnknownInErrorContext:off
   Effect.tap(resolver(conflict), (decision) =>
     Effect.sync(() => {
       const stamp = schema.stamp ?? "stamp"
@@ -110,46 +112,45 @@ export const powerOff = (device: SimulatedDevice): Effect.Effect<void> =>
   })
 
 /** Starts the machine and its client; the tables are created on the first start. Fails as the client's layer does. @internal */
-export const powerOn = (device: SimulatedDevice, parts: DeviceParts) =>
-  Effect.gen(function*() {
-    device.machine = parts.makeMachine(device)
-    const { machine } = device
-    const scope = yield* Scope.make()
-    const credentials = Credentials.layer(
-      Effect.sync(() => ({ token: Redacted.make(device.user), userId: Option.none<string>() }))
+export const powerOn = Effect.fnUntraced(function*(device: SimulatedDevice, parts: DeviceParts) {
+  device.machine = parts.makeMachine(device)
+  const { machine } = device
+  const scope = yield* Scope.make()
+  const credentials = Credentials.layer(
+    Effect.sync(() => ({ token: Redacted.make(device.user), userId: Option.none<string>() }))
+  )
+  const starting = Effect.gen(function*() {
+    const own = yield* open(device.filename, scope)
+    const second = yield* open(device.filename, scope)
+    for (const statement of parts.schema.ddl) {
+      yield* own.unsafe(statement.replace("CREATE TABLE ", "CREATE TABLE IF NOT EXISTS "))
+    }
+    for (const pragma of ["busy_timeout = 0", "foreign_keys = ON", "recursive_triggers = ON"]) {
+      yield* second.unsafe(`PRAGMA ${pragma}`)
+    }
+    const sync = yield* makeClient({
+      baseUrl: "http://localhost",
+      schema: parts.schema.schema,
+      tables: clientTables(parts.schema),
+      resolver: noted(parts.ledger, parts.schema, parts.resolver),
+      ...parts.options
+    }).pipe(
+      Effect.provideServiceEffect(SqlClient.SqlClient, CrashPoints.sqlClient(own, machine)),
+      Effect.provideService(HttpClientTag.HttpClient, CrashPoints.httpClient(parts.network(device), machine)),
+      Effect.provideService(SourceIdGenerator, Effect.sync(parts.prng.uuid)),
+      Effect.provideService(Breathe, Effect.sleep("1 millis")),
+      Effect.provide(credentials)
     )
-    const starting = Effect.gen(function*() {
-      const own = yield* open(device.filename, scope)
-      const second = yield* open(device.filename, scope)
-      for (const statement of parts.schema.ddl) {
-        yield* own.unsafe(statement.replace("CREATE TABLE ", "CREATE TABLE IF NOT EXISTS "))
-      }
-      for (const pragma of ["busy_timeout = 0", "foreign_keys = ON", "recursive_triggers = ON"]) {
-        yield* second.unsafe(`PRAGMA ${pragma}`)
-      }
-      const sync = yield* makeClient({
-        baseUrl: "http://localhost",
-        schema: parts.schema.schema,
-        tables: clientTables(parts.schema),
-        resolver: noted(parts.ledger, parts.schema, parts.resolver),
-        ...parts.options
-      }).pipe(
-        Effect.provideServiceEffect(SqlClient.SqlClient, CrashPoints.sqlClient(own, machine)),
-        Effect.provideService(HttpClientTag.HttpClient, CrashPoints.httpClient(parts.network(device), machine)),
-        Effect.provideService(SourceIdGenerator, Effect.sync(parts.prng.uuid)),
-        Effect.provideService(Breathe, Effect.sleep("1 millis")),
-        Effect.provide(credentials)
-      )
-      device.running = { scope, sync: withServices(sync, parts.prng), own, second }
-    }).pipe(Scope.extend(scope))
-    yield* Effect.onExit(
-      starting,
-      (exit) =>
-        Exit.isSuccess(exit)
-          ? Effect.void
-          : Effect.zipRight(Effect.sync(() => machine.stopped = true), Scope.close(scope, exit))
-    )
-  })
+    device.running = { scope, sync: withServices(sync, parts.prng), own, second }
+  }).pipe(Scope.extend(scope))
+  yield* Effect.onExit(
+    starting,
+    (exit) =>
+      Exit.isSuccess(exit)
+        ? Effect.void
+        : Effect.zipRight(Effect.sync(() => machine.stopped = true), Scope.close(scope, exit))
+  )
+})
 
 /** References are looked up where an operation runs, not where the client is built. */
 const withServices = (sync: SyncClient["Type"], prng: Prng.Prng): SyncClient["Type"] => {

@@ -96,7 +96,12 @@ export type Repair = (
 export const clientTables = (schema: SimulatedSchema): ReadonlyArray<SyncTableConfig> =>
   schema.tables.map(({ key, name }) => ({ name, key }))
 
-/** A row as the ledger sees it. */
+/**
+ * A row as the ledger sees it.
+ *
+ * @since 0.1.0
+ * @category models
+ */
 export interface StampedRow {
   readonly stamp: string
   /** The rows whose deletion takes this one along, as `table key`. */

@@ -28,7 +28,7 @@ import * as CrashPoints from "./CrashPoints.js"
 import type * as Prng from "./Prng.js"
 import type { SimulatedSchema, StampedRow } from "./SimulatedSchema.js"
 
-/** @internal */
+/** A server that can be stopped, started, copied and put back to a copy. @internal */
 export interface SimulatedServer {
   /** The network to it; requests fail while it is down. */
   readonly client: HttpClient.HttpClient
@@ -53,7 +53,7 @@ interface Running {
   readonly sqlite: SqlClient.SqlClient
 }
 
-/** @internal */
+/** What a server is made of when it is started. @internal */
 export interface ServerParts {
   readonly schema: SimulatedSchema
   readonly prng: Prng.Prng
@@ -63,7 +63,7 @@ export interface ServerParts {
   readonly change: (url: URL, text: string) => string
 }
 
-/** @internal */
+/** Builds a server that is not started yet. @internal */
 export const make = (parts: ServerParts): SimulatedServer => {
   let filename = parts.file()
   let machine = parts.makeMachine()
@@ -144,29 +144,27 @@ export const make = (parts: ServerParts): SimulatedServer => {
         })
         : Effect.as(Effect.orDie(running.sqlite.unsafe("VACUUM INTO ?", [copy])), copy)
     }),
-    restore: (backup, renewHistory) =>
-      Effect.gen(function*() {
-        yield* stop
-        filename = parts.file()
-        fs.copyFileSync(backup, filename)
-        if (fs.existsSync(`${backup}-wal`)) fs.copyFileSync(`${backup}-wal`, `${filename}-wal`)
-        yield* launch
-        if (renewHistory) yield* Effect.suspend(() => running?.service.renewHistory ?? Effect.void)
-      }).pipe(Effect.orDie),
+    restore: Effect.fnUntraced(function*(backup, renewHistory) {
+      yield* stop
+      filename = parts.file()
+      fs.copyFileSync(backup, filename)
+      if (fs.existsSync(`${backup}-wal`)) fs.copyFileSync(`${backup}-wal`, `${filename}-wal`)
+      yield* launch
+      if (renewHistory) yield* Effect.suspend(() => running?.service.renewHistory ?? Effect.void)
+    }, Effect.orDie),
     service: Effect.sync(() => running?.service),
-    rows: (user) =>
-      Effect.gen(function*() {
-        if (running === undefined) return new Map<string, StampedRow>()
-        const rows = yield* Stream.runCollect(running.service.rows(user))
-        const stamp = parts.schema.stamp ?? "stamp"
-        return new Map(
-          Chunk.toReadonlyArray(rows).map(({ key, payload, table }) => {
-            const fields: Readonly<Record<string, unknown>> = JSON.parse(payload)
-            const blob = parts.schema.tables.find(({ name }) => name === table.table)?.isBlobKey === true
-            const name = `${table.table} ${blob ? key.replaceAll("-", "") : key}`
-            return [name, { stamp: String(fields[stamp]), owners: [] }] as const
-          })
-        )
-      }).pipe(Effect.orDie)
+    rows: Effect.fnUntraced(function*(user) {
+      if (running === undefined) return new Map<string, StampedRow>()
+      const rows = yield* Stream.runCollect(running.service.rows(user))
+      const stamp = parts.schema.stamp ?? "stamp"
+      return new Map(
+        Chunk.toReadonlyArray(rows).map(({ key, payload, table }) => {
+          const fields: Readonly<Record<string, unknown>> = JSON.parse(payload)
+          const blob = parts.schema.tables.find(({ name }) => name === table.table)?.isBlobKey === true
+          const name = `${table.table} ${blob ? key.replaceAll("-", "") : key}`
+          return [name, { stamp: String(fields[stamp]), owners: [] }] as const
+        })
+      )
+    }, Effect.orDie)
   }
 }

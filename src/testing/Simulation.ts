@@ -133,41 +133,38 @@ const deleteRow = (schema: SimulatedSchema): Repair => (host, { key, table }) =>
 }
 
 /** Keys that the device alone knows of, and what the copy it goes back to holds. */
-const rollBack = (state: State, device: SimulatedDevice, backup: string) =>
-  Effect.gen(function*() {
-    const { running } = device
-    if (running === undefined) return
-    const pending = yield* Devices.pendingRows(running.second)
-    yield* Devices.powerOff(device)
-    device.filename = state.file()
-    fs.copyFileSync(backup, device.filename)
-    yield* start(state, device)
-    const kept = device.running === undefined
-      ? new Map<string, never>()
-      : yield* stampedRows(device.running.second, state.schema)
-    state.ledger.rolledBack(device.name, pending, kept)
-    if (device.running !== undefined) state.ledger.twins(yield* Devices.pendingRows(device.running.second))
-    for (const user of users) state.ledger.gaveUp(user)
-  }).pipe(Effect.orDie)
+const rollBack = Effect.fnUntraced(function*(state: State, device: SimulatedDevice, backup: string) {
+  const { running } = device
+  if (running === undefined) return
+  const pending = yield* Devices.pendingRows(running.second)
+  yield* Devices.powerOff(device)
+  device.filename = state.file()
+  fs.copyFileSync(backup, device.filename)
+  yield* start(state, device)
+  const kept = device.running === undefined
+    ? new Map<string, never>()
+    : yield* stampedRows(device.running.second, state.schema)
+  state.ledger.rolledBack(device.name, pending, kept)
+  if (device.running !== undefined) state.ledger.twins(yield* Devices.pendingRows(device.running.second))
+  for (const user of users) state.ledger.gaveUp(user)
+}, Effect.orDie)
 
-const copyOf = (state: State, device: SimulatedDevice) =>
-  Effect.suspend(() => {
-    const copy = state.file()
-    return device.running === undefined
-      ? Effect.succeed(undefined)
-      : Effect.as(Effect.orDie(device.running.second.unsafe("VACUUM INTO ?", [copy])), copy)
-  })
+const copyOf = Effect.fnUntraced(function*(state: State, device: SimulatedDevice) {
+  const copy = state.file()
+  if (device.running === undefined) return undefined
+  yield* Effect.orDie(device.running.second.unsafe("VACUUM INTO ?", [copy]))
+  return copy
+})
 
-const restoreServer = (state: State, backup: string, renewHistory: boolean) =>
-  Effect.gen(function*() {
-    const held: Array<ReadonlyMap<string, { readonly stamp: string; readonly owners: ReadonlyArray<string> }>> = []
-    for (const { running } of state.devices) {
-      if (running !== undefined) held.push(yield* Effect.orDie(stampedRows(running.second, state.schema)))
-    }
-    yield* state.server.restore(backup, renewHistory)
-    state.historyWentBack = true
-    for (const user of users) state.ledger.serverWentBack(user, yield* state.server.rows(user), held)
-  })
+const restoreServer = Effect.fnUntraced(function*(state: State, backup: string, renewHistory: boolean) {
+  const held: Array<ReadonlyMap<string, { readonly stamp: string; readonly owners: ReadonlyArray<string> }>> = []
+  for (const { running } of state.devices) {
+    if (running !== undefined) held.push(yield* Effect.orDie(stampedRows(running.second, state.schema)))
+  }
+  yield* state.server.restore(backup, renewHistory)
+  state.historyWentBack = true
+  for (const user of users) state.ledger.serverWentBack(user, yield* state.server.rows(user), held)
+})
 
 const perform = (state: State, step: Step, acknowledged: Map<string, number>): Effect.Effect<void> => {
   const prng = Prng.make(step.salt)

@@ -72,7 +72,7 @@ const makeRecord = (keepLines: boolean): Record => {
   return record
 }
 
-/** @internal */
+/** What a simulated world is built from. @internal */
 export interface StateOptions {
   readonly seed: number
   readonly folder: string
@@ -86,7 +86,7 @@ export interface StateOptions {
   readonly keepLines: boolean
 }
 
-/** @internal */
+/** A simulated world: server, devices, weather, and what is known of every row. @internal */
 export interface State extends StateOptions {
   readonly record: Record
   readonly ledger: Ledger.Ledger
@@ -128,7 +128,7 @@ const weightOf: Readonly<globalThis.Record<Faults.FaultKind, number>> = {
   "expired token": 1
 }
 
-/** @internal */
+/** Builds a world in which nothing is switched on yet. @internal */
 export const make = (options: StateOptions): State => {
   const { plant, seed } = options
   const record = makeRecord(options.keepLines)

@@ -3,7 +3,7 @@ import { Chunk, Effect, Fiber, Stream } from "effect"
 import { dirty, dump, nextNumber, value } from "./support/Database.js"
 import { ddl, serverTables, tables } from "./support/Devices.js"
 import { checkInvariants } from "./support/Invariants.js"
-import { after } from "./support/Network.js"
+import { after, refused } from "./support/Network.js"
 import { failsWith } from "./support/Outcome.js"
 import { durableState, once, states } from "./support/States.js"
 import type { StateName } from "./support/States.js"
@@ -137,6 +137,25 @@ describe("detach by durable state [lifecycle.md §6.2]", () => {
         }
       )
       yield* checkInvariants(device)
+    }))
+
+  it.scoped("a divergence met in the recovery that was left says nothing about a later one [recovery.md §5.4]", () =>
+    Effect.gen(function*() {
+      const world = yield* makeWorld()
+      const device = yield* states["source recovery"].build(world)
+      const obstacle = refused(409, "source_retired", { replaced_by_source_id: "elsewhere" })
+      const renew = Effect.flatMap(world.server, (server) => server.renewHistory)
+      yield* world.network.fault("snapshot create", obstacle)
+      yield* failsWith(device.sync.rebuild, { _tag: "SourceReplacementDiverged", reason: "retired_elsewhere" })
+      assert.deepStrictEqual(yield* device.sync.detach, detached)
+      yield* device.sync.attach("ann")
+      yield* device.sync.sync
+      yield* renew
+      yield* failsWith(device.sync.pullToStable, { _tag: "SourceRecoveryRequired" })
+      yield* world.network.fault("snapshot create", obstacle)
+      yield* failsWith(device.sync.rebuild, { _tag: "SourceReplacementDiverged", reason: "retired_elsewhere" })
+      assert.strictEqual((yield* device.sync.rebuild).outcome, "applied_snapshot")
+      yield* checkInvariants(device, { historyWentBack: true })
     }))
 
   it.scoped("the same user attaches again under the same source and counter, and gets everything back", () =>

@@ -12,6 +12,8 @@ describe("one operation at a time [lifecycle.md §1.3]", () => {
       const { sync } = yield* world.attached({ onBusy: "fail" })
       const gate = yield* Deferred.make<void>()
       yield* world.network.fault("pull", before(Deferred.await(gate)))
+      // Two callers without Effect, in the same moment.
+      // @effect-diagnostics-next-line runEffectInsideEffect:off
       const calls = [sync.pullToStable, sync.rebuild].map((call) => Effect.runPromise(Effect.either(call)))
       for (let turns = 0; turns < 20; turns++) yield* turn
       yield* Deferred.succeed(gate, undefined)

@@ -364,6 +364,7 @@ describe("dispose and close", () => {
     Effect.gen(function*() {
       const { client, filename, gate, world } = yield* hanging
       const running = client.pullToStable()
+      yield* turn
       let closed = false
       const closing = client.close().then(() => {
         closed = true

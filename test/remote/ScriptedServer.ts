@@ -23,7 +23,8 @@ export interface ScriptedServer {
   readonly client: HttpClient.HttpClient
 }
 
-/** The failure of a transport that has no connection. */
+/** The failure of a transport that has no connection: what fetch itself fails with. */
+// @effect-diagnostics-next-line globalErrorInEffectFailure:off
 export const noConnection: Effect.Effect<never, unknown> = Effect.fail(new TypeError("fetch failed"))
 
 export const scriptedServer = (handler: Handler): ScriptedServer => {

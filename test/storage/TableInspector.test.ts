@@ -452,7 +452,10 @@ describe("columns to park [payload-codec.md §9.3]", () => {
     it.scoped(says, () =>
       Effect.gen(function*() {
         const [table] = yield* inspected(ddl, t)
-        assert.deepStrictEqual(table?.parked.map(({ by, column }): readonly [string, string] => [column.name, by]), parked)
+        assert.deepStrictEqual(
+          table?.parked.map(({ by, column }): readonly [string, string] => [column.name, by]),
+          parked
+        )
       }))
   }
 })

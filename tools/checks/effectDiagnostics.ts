@@ -132,6 +132,12 @@ export const effectDiagnostics: Check = async (root) => {
   }
   const anywhere = diagnosticsUnder({})
   const inSource = diagnosticsUnder(onlyInSource)
+  // The simulation's steps take their state as an argument and are piped whole: there the suggestion is no gain.
+  const inTesting = diagnosticsUnder({
+    ...onlyInSource,
+    effectFnOpportunity: "off",
+    strictEffectProvide: "off"
+  })
   const inEntryPoint = diagnosticsUnder({ ...onlyInSource, strictEffectProvide: "off" })
 
   const caught = inSource(canaryFile).map(messageOf)
@@ -142,7 +148,13 @@ export const effectDiagnostics: Check = async (root) => {
   const findings = fileNames.flatMap((fileName): ReadonlyArray<Finding> => {
     const file = path.relative(root, fileName)
     if (program?.getSourceFile(fileName) === undefined) return [{ file, message: "is not part of the program" }]
-    const diagnose = entryPoint.test(file) ? inEntryPoint : file.startsWith("src/") ? inSource : anywhere
+    const diagnose = file.startsWith("src/testing/")
+      ? inTesting
+      : entryPoint.test(file)
+      ? inEntryPoint
+      : file.startsWith("src/")
+      ? inSource
+      : anywhere
     return diagnose(fileName).map((diagnostic) => ({
       file,
       line: lineOf(diagnostic),

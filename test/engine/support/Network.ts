@@ -135,6 +135,8 @@ export const makeNetwork = (
   }
 }
 
+// What fetch itself fails with.
+// @effect-diagnostics-next-line globalErrorInEffectFailure:off
 const noConnection = Effect.fail(new TypeError("fetch failed"))
 
 /** The request never arrives. */

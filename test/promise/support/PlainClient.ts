@@ -62,6 +62,7 @@ export const attachedClient = (world: World, more?: Partial<SyncClientOptions>) 
 
 /** What a promise was rejected with. */
 export const rejection = (call: () => Promise<unknown>): Effect.Effect<unknown> =>
+  // @effect-diagnostics-next-line unknownInEffectCatch:off
   Effect.flip(Effect.tryPromise({ try: call, catch: (error) => error })).pipe(
     Effect.catchAll((value) => Effect.dieMessage(`resolved with ${JSON.stringify(value)}`))
   )

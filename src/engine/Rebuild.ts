@@ -307,7 +307,7 @@ export const rotated: Effect.Effect<Restored, RebuildError, Environment> = Effec
   const applied = yield* applying(Effect.gen(function*() {
     const state = yield* attachedState
     const target = around ? yield* SourceIds.fresh : reserved.replacement
-    if (!around && (yield* usedUp(target))) return { _tag: "UsedUp" as const }
+    if (!around && (target === state.attachment.sourceId || (yield* usedUp(target)))) return { _tag: "UsedUp" as const }
     const keepOutbox = state.outbox.state === "prepared"
     const summary = yield* SnapshotApply.apply({
       snapshotId: snapshot.snapshotId,

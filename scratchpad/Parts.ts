@@ -1,6 +1,6 @@
 /** The real parts of a run: an embedded server behind a socket, and devices that reach it over HTTP. */
-import { FetchHttpClient, HttpServer } from "@effect/platform"
-import { NodeHttpServer } from "@effect/platform-node"
+import { HttpServer } from "@effect/platform"
+import { NodeHttpClient, NodeHttpServer } from "@effect/platform-node"
 import { SqliteClient } from "@effect/sql-sqlite-node"
 import Database from "better-sqlite3"
 import { Context, Effect, Layer, Redacted } from "effect"
@@ -63,7 +63,7 @@ export const startClient = (
       SyncClient.layer({ baseUrl, schema, tables, ...options }).pipe(
         Layer.provide([
           SqliteClient.layer({ filename }),
-          FetchHttpClient.layer,
+          NodeHttpClient.layerUndici,
           Credentials.layerBearer(token, { userId: user })
         ])
       )

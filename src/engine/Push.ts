@@ -107,6 +107,7 @@ const replay = Effect.fnUntraced(function*(
     SyncDatabase
   > = Effect.gen(function*() {
     const outcome = yield* CommittedStage.replay(bundle, proven)
+    if (outcome.overtaken) yield* ClientState.setAttachment({ rebuildRequired: true })
     if (!outcome.foreign) return { ...outcome, sourceId: undefined }
     const fresh = yield* SourceIds.fresh
     yield* ClientState.replaceSource(bundle.sourceId, fresh)
@@ -116,12 +117,13 @@ const replay = Effect.fnUntraced(function*(
     // A snapshot has no order of rows to stumble over (push.md §12).
     Effect.catchTag(
       "RowRefused",
-      () => Effect.as(Rebuild.replayPruned, { requeued: 0, discarded: 0, sourceId: undefined })
+      () => Effect.as(Rebuild.replayPruned, { requeued: 0, discarded: 0, overtaken: false, sourceId: undefined })
     )
   )
   if (outcome.sourceId !== undefined) yield* Session.remember({ sourceId: outcome.sourceId })
   const { tables } = yield* db.tables
   yield* Session.announce({ tables: tables.map((table) => table.name), reason: "replay" })
+  if (outcome.overtaken) yield* Rebuild.keepSource("keep")
   return outcome
 })
 

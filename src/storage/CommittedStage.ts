@@ -6,8 +6,8 @@
 import type { SqlError } from "@effect/sql/SqlError"
 import * as Effect from "effect/Effect"
 import type { LocalDataError } from "../contract/SyncError.js"
-import * as RowPayload from "../protocol/RowPayload.js"
 import * as ClientState from "./ClientState.js"
+import * as CommittedComparison from "./CommittedComparison.js"
 import * as DirtyRows from "./DirtyRows.js"
 import * as Outbox from "./Outbox.js"
 import * as RowApply from "./RowApply.js"
@@ -15,7 +15,6 @@ import { hasKey, hasKeyIn, identifier, keyFromJson, localObject } from "./SqlTex
 import { SyncDatabase } from "./SyncDatabase.js"
 import type { SyncTable } from "./SyncTable.js"
 import { keyJsonOf } from "./WireRows.js"
-import { Breathe } from "./WorkTables.js"
 
 /**
  * What the server says about a committed bundle.
@@ -93,6 +92,10 @@ export interface ReplayOutcome {
   readonly discarded: number
   /** The classification of push.md §8.1 put something back: another writer shares the source id. */
   readonly foreign: boolean
+  /**
+   * A row that shows an upload which the server has accepted and overwritten since: only a snapshot has the newer value.
+   */
+  readonly overtaken: boolean
 }
 
 const keyJoin = (table: SyncTable, key: string): string => hasKey(table, "t", key)
@@ -105,13 +108,14 @@ const decide = (table: SyncTable): string =>
               WHEN x.live <> x.local_payload THEN 'UPDATE' END,
          x.live,
          CASE WHEN x.op = 'DELETE' AND x.live IS NULL OR x.op <> 'DELETE' AND x.live = x.local_payload
-              THEN 'apply' ELSE 'record' END
+              THEN CASE s.mode WHEN 'overtaken' THEN s.mode ELSE 'apply' END
+              ELSE CASE s.mode WHEN 'overtaken' THEN 'stale' ELSE 'record' END END
     FROM (SELECT o.op, o.local_payload,
                  (SELECT ${localObject(table, "t")} FROM ${identifier(table.declaredName)} AS t
                    WHERE ${keyJoin(table, "o.key_json")}) AS live
             FROM _sync_outbox_rows AS o
            WHERE o.schema_name = ? AND o.table_name = s.table_name AND o.key_json = s.key_json) AS x)
- WHERE s.table_name = ? AND s.mode = 'uploaded'`
+ WHERE s.table_name = ? AND s.mode IN ('uploaded', 'overtaken')`
 
 const load = Effect.fnUntraced(function*(
   bundle: CommittedBundle,
@@ -122,137 +126,31 @@ const load = Effect.fnUntraced(function*(
   yield* db.all(
     `INSERT INTO temp._sync_incoming (ord, table_name, key_json, op, row_version, payload, mode)
      SELECT p.row_ordinal, p.table_name, p.key_json, p.op, p.row_version, p.payload,
-            CASE WHEN ? = 0 AND EXISTS (SELECT 1 FROM _sync_row_state AS s WHERE s.schema_name = p.schema_name
-                                 AND s.table_name = p.table_name AND s.key_json = p.key_json
-                                 AND s.row_version >= p.row_version)
-                   THEN 'stale'
-                 WHEN EXISTS (SELECT 1 FROM _sync_outbox_rows AS o WHERE o.schema_name = p.schema_name
+            CASE WHEN EXISTS (SELECT 1 FROM _sync_outbox_rows AS o WHERE o.schema_name = p.schema_name
                                  AND o.table_name = p.table_name AND o.key_json = p.key_json)
-                   THEN 'uploaded'
+                   THEN CASE WHEN ? = 0 AND s.row_version > p.row_version THEN 'overtaken' ELSE 'uploaded' END
+                 WHEN ? = 0 AND s.row_version >= p.row_version THEN 'stale'
                  WHEN EXISTS (SELECT 1 FROM _sync_dirty_rows AS d WHERE d.schema_name = p.schema_name
                                  AND d.table_name = p.table_name AND d.key_json = p.key_json)
                    THEN 'record'
                  ELSE 'apply' END
-       FROM _sync_push_stage AS p WHERE p.bundle_seq = ?`,
-    [proven ? 1 : 0, bundle.bundleSeq]
+       FROM _sync_push_stage AS p
+       LEFT JOIN _sync_row_state AS s USING (schema_name, table_name, key_json)
+      WHERE p.bundle_seq = ?`,
+    [proven ? 1 : 0, proven ? 1 : 0, bundle.bundleSeq]
   )
 })
 
-interface Compared {
-  readonly row_ordinal: number
-  readonly table_name: string
-  readonly op: string
-  readonly base_row_version: number
-  readonly wire_payload: string | null
-  readonly staged_op: string | null
-  readonly staged_version: number | null
-  readonly staged_payload: string | null
-  readonly mode: string | null
-}
-
-type Verdict = "same" | "differs" | "as_frozen"
-
-const verdictOf = (table: SyncTable, row: Compared): Verdict => {
-  if (row.staged_op === null || row.staged_version === null) return "as_frozen"
-  // The intent was made on this very version or a later one: it is younger than the bundle.
-  if (row.base_row_version >= row.staged_version) return "as_frozen"
-  if ((row.op === "DELETE") !== (row.staged_op === "DELETE")) return "differs"
-  if (row.op === "DELETE") return "same"
-  return row.wire_payload !== null && row.staged_payload !== null &&
-      RowPayload.equivalentWire(table.columns, row.wire_payload, row.staged_payload)
-    ? "same"
-    : "differs"
-}
-
-interface Classified {
-  readonly differing: number
-  readonly asFrozen: number
-}
-
-/**
- * Compares frozen and staged rows after an `already_committed` answer (push.md §8.1). Rows that differ, and rows that
- * the bundle does not have or that are younger than it, are put back as pending.
- */
-const classify: Effect.Effect<Classified, SqlError, SyncDatabase> = Effect.gen(function*() {
+/** Uploads that are done and overwritten on the server are pending no more; whether there are any. */
+const settleOvertaken = Effect.gen(function*() {
   const db = yield* SyncDatabase
-  const { tables } = yield* db.tables
-  const byName = new Map(tables.map((table) => [table.name, table]))
-  const breathe = yield* Breathe
-  let classified: Classified = { differing: 0, asFrozen: 0 }
-  for (let after = -1;;) {
-    const rows = yield* db.all<Compared>(
-      `SELECT o.row_ordinal, o.table_name, o.op, o.base_row_version, o.wire_payload,
-              p.op AS staged_op, p.row_version AS staged_version, p.payload AS staged_payload, p.mode
-         FROM (SELECT * FROM _sync_outbox_rows WHERE ${Outbox.ofBundle} AND row_ordinal > ? ORDER BY row_ordinal LIMIT ?) AS o
-         LEFT JOIN temp._sync_incoming AS p ON p.table_name = o.table_name AND p.key_json = o.key_json
-        ORDER BY o.row_ordinal`,
-      [after, db.applyRows]
-    )
-    const differing: Array<number> = []
-    const asFrozen: Array<number> = []
-    for (const row of rows) {
-      const table = byName.get(row.table_name)
-      const verdict = table === undefined ? "as_frozen" : verdictOf(table, row)
-      if (verdict === "differs") differing.push(row.row_ordinal)
-      else if (verdict === "as_frozen") asFrozen.push(row.row_ordinal)
-    }
-    classified = {
-      differing: classified.differing + differing.length,
-      asFrozen: classified.asFrozen + asFrozen.length
-    }
-    if (differing.length > 0) yield* requeueDiffering(differing)
-    if (asFrozen.length > 0) yield* requeueAsFrozen(asFrozen)
-    const last = rows.at(-1)
-    if (last === undefined || rows.length < db.applyRows) return classified
-    after = last.row_ordinal
-    yield* breathe
-  }
-})
-
-/** The bundle's row is recorded, the local intent goes on top of it (push.md §8.1). */
-const requeueDiffering = Effect.fnUntraced(function*(
-  ordinals: ReadonlyArray<number>
-): Effect.fn.Return<void, SqlError, SyncDatabase> {
-  const db = yield* SyncDatabase
-  const { tables } = yield* db.tables
-  const chosen = JSON.stringify(ordinals)
-  for (const table of tables) {
-    yield* db.all(
-      `UPDATE temp._sync_incoming AS s SET (requeue, live, mode) = (
-         SELECT CASE WHEN x.live IS NULL THEN 'DELETE' WHEN s.op = 'DELETE' THEN 'INSERT' ELSE 'UPDATE' END,
-                x.live, CASE s.mode WHEN 'stale' THEN 'stale' ELSE 'record' END
-           FROM (SELECT (SELECT ${localObject(table, "t")} FROM ${identifier(table.declaredName)} AS t
-                          WHERE ${keyJoin(table, "s.key_json")}) AS live) AS x)
-        WHERE s.table_name = ?
-          AND s.key_json IN (SELECT o.key_json FROM _sync_outbox_rows AS o
-                              WHERE o.table_name = ? AND o.row_ordinal IN (SELECT value FROM json_each(?)))`,
-      [table.name, table.name, chosen]
-    )
-  }
-})
-
-/** The intent is younger than the bundle, or the bundle does not know the row: it stays what it was (push.md §8.1). */
-const requeueAsFrozen = Effect.fnUntraced(function*(
-  ordinals: ReadonlyArray<number>
-): Effect.fn.Return<void, SqlError, SyncDatabase> {
-  const db = yield* SyncDatabase
-  const chosen = JSON.stringify(ordinals)
   yield* db.all(
-    `INSERT INTO _sync_dirty_rows (schema_name, table_name, key_json, op, base_row_version, payload, dirty_ordinal)
-     SELECT o.schema_name, o.table_name, o.key_json, o.op, o.base_row_version, o.local_payload,
-            coalesce((SELECT max(dirty_ordinal) FROM _sync_dirty_rows), 0) + row_number() OVER (ORDER BY o.row_ordinal)
-       FROM _sync_outbox_rows AS o
-      WHERE o.row_ordinal IN (SELECT value FROM json_each(?))
-        AND NOT EXISTS (SELECT 1 FROM _sync_dirty_rows AS d WHERE d.schema_name = o.schema_name
-                           AND d.table_name = o.table_name AND d.key_json = o.key_json)`,
-    [chosen]
+    `DELETE FROM _sync_dirty_rows WHERE (schema_name, table_name, key_json) IN (
+       SELECT ?, table_name, key_json FROM temp._sync_incoming WHERE mode = 'overtaken')`,
+    [db.schema]
   )
-  yield* db.all(
-    `UPDATE temp._sync_incoming AS s SET mode = 'stale', requeue = NULL
-      WHERE (s.table_name, s.key_json) IN (SELECT o.table_name, o.key_json FROM _sync_outbox_rows AS o
-                                            WHERE o.row_ordinal IN (SELECT value FROM json_each(?)))`,
-    [chosen]
-  )
+  const rows = yield* db.all("UPDATE temp._sync_incoming SET mode = 'stale' WHERE mode = 'overtaken' RETURNING ord")
+  return rows.length > 0
 })
 
 /** Dirty rows after the bundle's effects (push.md §9.3): applied ones go, re-queued ones come, side effects rebase. */
@@ -412,13 +310,14 @@ export const replay = Effect.fnUntraced(function*(
   yield* load(bundle, proven)
   const uploaded = new Set(
     (yield* db.all<{ readonly table_name: string }>(
-      "SELECT DISTINCT table_name FROM temp._sync_incoming WHERE mode = 'uploaded'"
+      "SELECT DISTINCT table_name FROM temp._sync_incoming WHERE mode IN ('uploaded', 'overtaken')"
     )).map((row) => row.table_name)
   )
   for (const table of tables) {
     if (uploaded.has(table.name)) yield* db.all(decide(table), [db.schema, table.name])
   }
-  const classified = proven ? { differing: 0, asFrozen: 0 } : yield* classify
+  const classified = proven ? { differing: 0, asFrozen: 0 } : yield* CommittedComparison.classify
+  const overtaken = proven ? false : yield* settleOvertaken
   const vanished = proven ? yield* settleVanished() : { requeued: 0, discarded: 0 }
   const offender = yield* RowApply.findMisshapen
   if (offender !== undefined) return yield* RowApply.raiseOffender(offender)
@@ -436,6 +335,7 @@ export const replay = Effect.fnUntraced(function*(
   return {
     requeued: requeued + classified.asFrozen + vanished.requeued,
     discarded: vanished.discarded,
-    foreign: classified.differing + classified.asFrozen > 0
+    foreign: classified.differing + classified.asFrozen > 0,
+    overtaken
   }
 })

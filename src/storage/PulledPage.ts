@@ -60,6 +60,10 @@ export interface BundleGroup {
   readonly lastBundleHash: string
 }
 
+/**
+ * The newest version of every key. A version that is known already is applied again unless the row is pending: an own row
+ * ahead of the checkpoint may since have been swept by the local foreign-key actions of an older bundle's delete.
+ */
 const collect = Effect.fnUntraced(function*(group: BundleGroup) {
   const db = yield* SyncDatabase
   yield* db.all("DELETE FROM temp._sync_incoming")
@@ -67,14 +71,17 @@ const collect = Effect.fnUntraced(function*(group: BundleGroup) {
     `INSERT INTO temp._sync_incoming (ord, bundle, table_name, key_json, op, row_version, payload, mode)
        SELECT row_number() OVER (ORDER BY n.bundle, n.ord), n.bundle, n.table_name, n.key_json, n.op, n.row_version,
               n.payload,
-              CASE WHEN EXISTS (SELECT 1 FROM _sync_row_state AS s
-                                 WHERE s.schema_name = ? AND s.table_name = n.table_name AND s.key_json = n.key_json
-                                   AND s.row_version >= n.row_version)
+              CASE WHEN n.row_version < k.row_version OR n.row_version = k.row_version AND EXISTS (
+                          SELECT 1 FROM _sync_dirty_rows AS d
+                           WHERE d.schema_name = k.schema_name AND d.table_name = k.table_name
+                             AND d.key_json = k.key_json)
                    THEN 'stale' ELSE 'apply' END
          FROM (SELECT p.*, row_number() OVER (PARTITION BY p.table_name, p.key_json ORDER BY p.bundle DESC) AS newest
                  FROM temp._sync_page AS p WHERE p.bundle BETWEEN ? AND ?) AS n
+         LEFT JOIN _sync_row_state AS k
+           ON k.schema_name = ? AND k.table_name = n.table_name AND k.key_json = n.key_json
         WHERE n.newest = 1`,
-    [db.schema, group.first, group.last]
+    [group.first, group.last, db.schema]
   )
 })
 

@@ -10,7 +10,8 @@ import * as Effect from "effect/Effect"
 import { SyncDatabase } from "./SyncDatabase.js"
 
 const definitions: ReadonlyArray<string> = [
-  // Authoritative rows on their way into the tables; `mode` is apply, record, uploaded or stale (push.md §14.3).
+  // Authoritative rows on their way into the tables; `mode` is apply, record, uploaded, overtaken or
+  // stale (push.md §14.3).
   `CREATE TEMP TABLE IF NOT EXISTS _sync_incoming (
      ord INTEGER PRIMARY KEY, bundle INTEGER NOT NULL DEFAULT 0, table_name TEXT NOT NULL, key_json TEXT NOT NULL,
      op TEXT NOT NULL, row_version INTEGER NOT NULL, payload TEXT, mode TEXT NOT NULL, requeue TEXT, live TEXT)`,

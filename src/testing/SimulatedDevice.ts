@@ -117,7 +117,7 @@ export const powerOn = Effect.fnUntraced(function*(device: SimulatedDevice, part
   const { machine } = device
   const scope = yield* Scope.make()
   const credentials = Credentials.layer(
-    Effect.sync(() => ({ token: Redacted.make(device.user), userId: Option.none<string>() }))
+    Effect.sync(() => ({ token: Redacted.make(device.user), userId: Option.some(device.user) }))
   )
   const starting = Effect.gen(function*() {
     const own = yield* open(device.filename, scope)

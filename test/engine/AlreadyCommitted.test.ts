@@ -305,6 +305,37 @@ describe("a bundle of another writer under the own number", () => {
       assert.deepInclude(yield* one.sync.pushPending, { outcome: "committed", conflictCount: 0 })
     }))
 
+  it.scoped("overtaken on the server since then gives way to what is there now, edits on top of it stay [push.md §8.1, §9.3]", () =>
+    Effect.gen(function*() {
+      const { one, two, world } = yield* twins
+      const three = yield* world.attached()
+      for (const device of [two, one]) {
+        yield* device.run("UPDATE users SET name = 'Same' WHERE id IN ('k1', 'k2')")
+        yield* device.run("DELETE FROM users WHERE id = 'k3'")
+        if (device === two) yield* two.sync.pushPending
+      }
+      yield* three.sync.pullToStable
+      yield* three.run("UPDATE users SET name = 'Newer' WHERE id IN ('k1', 'k2')")
+      yield* three.run("INSERT INTO users VALUES ('k3', 'Back', NULL, 3)")
+      yield* three.sync.sync
+      // The snapshot knows the newer versions; the pending rows stay as they are over it.
+      yield* one.sync.rebuild
+      yield* world.network.fault("push create", lost)
+      yield* Effect.flip(one.sync.pushPending)
+      yield* one.run("UPDATE users SET name = 'Late' WHERE id = 'k2'")
+      assert.deepInclude(yield* one.sync.pushPending, { outcome: "committed", requeuedRowCount: 1, conflictCount: 0 })
+      yield* checkInvariants(one)
+      assert.deepStrictEqual(yield* dirty(one), ["UPDATE users k2 base 2"])
+      assert.deepStrictEqual(yield* one.run("SELECT id, name FROM users WHERE id IN ('k1', 'k2', 'k3') ORDER BY id"), [
+        { id: "k1", name: "Newer" },
+        { id: "k2", name: "Late" },
+        { id: "k3", name: "Back" }
+      ])
+      assert.strictEqual((yield* one.sync.pushPending).conflictCount, 1)
+      yield* one.sync.sync
+      assert.deepStrictEqual(yield* contents(one), yield* contents(three))
+    }))
+
   it.scoped("separates twins in the end: both converge and nothing is lost [push.md §8.2, recovery.md §2.3]", () =>
     Effect.gen(function*() {
       const { one, two, world } = yield* twins

@@ -1,7 +1,7 @@
 /** What the simulation has found in the engine and the server, as short stories: each failed before it was mended. */
 import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
-import { device, server } from "../engine/support/Devices.js"
+import { ddl, device, server, serverTables, tables } from "../engine/support/Devices.js"
 import { checkInvariants } from "../engine/support/Invariants.js"
 
 describe("found by the simulation", () => {
@@ -28,4 +28,48 @@ describe("found by the simulation", () => {
       assert.deepStrictEqual((yield* a.run("SELECT id FROM users ORDER BY id")).map(({ id }) => id), ["u1", "u2", "u3"])
       assert.isFalse((yield* a.sync.pendingSyncStatus).hasPendingSyncData)
     }).pipe(Effect.provide(server())))
+
+  it.scoped("an own row ahead of the checkpoint survives the foreign-key actions of older bundles [pull.md §4.1]", () =>
+    Effect.gen(function*() {
+      const nested = {
+        ddl: [
+          ...ddl,
+          "CREATE TABLE likes (id TEXT PRIMARY KEY NOT NULL, post_id TEXT REFERENCES posts (id) ON DELETE SET NULL)"
+        ],
+        tables: [...tables, { name: "likes", key: "id" }],
+        downloadLimit: 1
+      }
+      const a = yield* device("ann", nested)
+      const b = yield* device("ann", nested)
+      yield* Effect.forEach([a, b], ({ sync }) => sync.open)
+      yield* a.run("INSERT INTO users VALUES ('u1', 'Ann', NULL, 1)")
+      yield* a.sync.attach("ann")
+      yield* a.sync.sync
+      yield* b.sync.attach("ann")
+      yield* a.run("DELETE FROM users WHERE id = 'u1'")
+      yield* a.sync.sync
+      yield* a.run("INSERT INTO users VALUES ('u1', 'Ann is back', NULL, 2)")
+      yield* a.sync.sync
+
+      yield* b.run("INSERT INTO posts VALUES ('p1', 'Hello', 'u1')")
+      yield* b.run("INSERT INTO likes VALUES ('l1', 'p1')")
+      yield* b.sync.sync
+      yield* a.sync.sync
+      yield* checkInvariants(b)
+      for (const { run } of [a, b]) {
+        assert.deepStrictEqual(yield* run("SELECT * FROM users"), [
+          { id: "u1", name: "Ann is back", email: null, score: 2 }
+        ])
+        assert.deepStrictEqual(yield* run("SELECT * FROM posts"), [{ id: "p1", title: "Hello", author_id: "u1" }])
+        assert.deepStrictEqual(yield* run("SELECT * FROM likes"), [{ id: "l1", post_id: "p1" }])
+      }
+    }).pipe(Effect.provide(server(":memory:", [
+      ...serverTables,
+      {
+        schema: "business",
+        table: "likes",
+        key: { column: "id", kind: "text" },
+        references: [{ column: "post_id", table: "posts", onDelete: "set null" }]
+      }
+    ]))))
 })

@@ -36,12 +36,24 @@ export interface KillReport extends Counts {
 
 const secret = "a secret of the kill test, long enough to sign with"
 
-const tables: ReadonlyArray<TableDeclaration> = [
+export const tables: ReadonlyArray<TableDeclaration> = [
   { schema, table, key: { column: "id", kind: "text" }, columns: { text: "text", size: "integer" } }
 ]
 
-/** Longest life of a loaded server in milliseconds: from the first request on, or from its first acknowledged commit on. */
+/** Longest life of a loaded server whose death does not depend on what it does, in milliseconds. */
 const longestLoad = 800
+
+/** Otherwise it dies at or after so many commits. */
+const mostCommits = 60
+const shortLife = 30
+const longestWait = 10_000
+
+interface Kill {
+  readonly what: string
+  /** Whether the answer of a commit still reaches its source. */
+  readonly hears: () => boolean
+  readonly carriedOut: Promise<unknown>
+}
 
 /** One kill in so many comes while the server starts. */
 const killsPerStartKill = 5
@@ -94,23 +106,48 @@ export const killRun = async (
   }
 
   /** All sources push until the server is killed or, without a kill, until each has finished what it was at. */
-  const load = async (url: string, kill: (() => Promise<unknown>) | undefined) => {
+  const load = async (url: string, kill?: Kill) => {
     const working = Promise.all(
       users.flatMap(({ sources, token }) =>
-        sources.map((source) => source.run({ url, token }, () => kill === undefined))
+        sources.map((source) =>
+          source.run({ url, token }, { hears: kill?.hears ?? (() => true), stop: () => kill === undefined })
+        )
       )
     )
-    await kill?.()
+    await kill?.carriedOut
     await working
   }
 
-  /** At a random moment; half of the time when the server has come up to speed. */
-  const killing = (server: Process, life: number, whenWarm: boolean) => async () => {
-    const before = counts.acknowledged
-    while (whenWarm && counts.acknowledged === before) await pause(5)
-    await pause(life)
-    server.kill("SIGKILL")
-    await server.ended
+  /** Kills a server at a moment of one of three kinds, and says of which. */
+  const killing = (server: Process): Kill => {
+    const end = () => {
+      server.kill("SIGKILL")
+      return server.ended
+    }
+    const life = random.integer(longestLoad)
+    const commits = 1 + random.integer(mostCommits)
+    switch (random.integer(3)) {
+      case 0:
+        return { what: `${life} ms after the first request`, hears: () => true, carriedOut: pause(life).then(end) }
+      case 1: {
+        const until = counts.acknowledged + commits
+        const carriedOut = (async () => {
+          for (let waited = 0; counts.acknowledged < until && waited < longestWait; waited++) await pause(1)
+          await pause(random.integer(shortLife))
+          await end()
+        })()
+        return { what: `soon after ${commits} commits`, hears: () => true, carriedOut }
+      }
+      default: {
+        let left = commits
+        const hears = () => {
+          if (--left === 0) void end()
+          return left > 0
+        }
+        const carriedOut = Promise.race([server.ended, pause(longestWait, undefined, { ref: false }).then(end)])
+        return { what: `at the answer of commit ${commits}, unheard`, hears, carriedOut }
+      }
+    }
   }
 
   let killsDuringStart = 0
@@ -131,13 +168,10 @@ export const killRun = async (
     if (connected) await verify(url)
     for (const { token } of users) await rawDevice({ url, token, source: "reader" }).connect()
     connected = true
-    const life = random.integer(longestLoad)
-    const whenWarm = random.integer(2) === 0
-    await load(url, killing(server, life, whenWarm))
+    const moment = killing(server)
+    await load(url, moment)
     report(
-      `kill ${kill++}: ${life} ms after the first ${
-        whenWarm ? "commit" : "request"
-      }, ${counts.acknowledged} commits acknowledged, ${history.bundles} verified, ` +
+      `kill ${kill++}: ${moment.what}; ${counts.acknowledged} commits acknowledged, ${history.bundles} verified, ` +
         `${violations.length} violations`
     )
   }
@@ -145,7 +179,7 @@ export const killRun = async (
   const server = start()
   const url = await server.listening()
   await verify(url)
-  await load(url, undefined)
+  await load(url)
   await verify(url)
   server.kill("SIGTERM")
   const { code } = await server.ended

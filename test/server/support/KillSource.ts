@@ -9,7 +9,7 @@ export const schema = "app"
 export const table = "notes"
 
 /** Few enough keys that the sources of a scope meet on them. */
-const keys = 150
+const keys = 600
 
 const rowsPerChunk = 4
 
@@ -66,6 +66,7 @@ export class KillSource {
   readonly #known = new Map<string, Known>()
   readonly #violations: Array<string>
   #outgoing: Outgoing | undefined
+  #hears = () => true
   /** What a verification found out about the bundle in doubt. */
   #expected: "already_committed" | "staging" | undefined
 
@@ -87,8 +88,15 @@ export class KillSource {
     this.#expected = committed ? "already_committed" : "staging"
   }
 
-  /** Pushes until told to stop, which ends between two bundles, or until the connection breaks, which is no error. */
-  async run(connection: { readonly url: string; readonly token: string }, stop: () => boolean): Promise<void> {
+  /**
+   * Pushes until told to stop, which ends between two bundles, or until the connection breaks, which is no error. `hears`
+   * says of each commit that was answered 200 whether the answer arrives; the connection is broken if not.
+   */
+  async run(
+    connection: { readonly url: string; readonly token: string },
+    { hears, stop }: { readonly hears: () => boolean; readonly stop: () => boolean }
+  ): Promise<void> {
+    this.#hears = hears
     const device = rawDevice({ ...connection, source: this.id })
     try {
       while (!stop() || this.#outgoing !== undefined) {
@@ -135,11 +143,16 @@ export class KillSource {
       outgoing.staged += rows.length
     }
     this.sent.set(outgoing.id, outgoing.rows)
+    this.#committed(outgoing, await this.#commit(device, outgoing))
+  }
+
+  async #commit(device: RawDevice, outgoing: Outgoing): Promise<RawAnswer> {
     outgoing.asked = "commit"
     outgoing.inDoubt = true
     const answer = await device.commit(outgoing.pushId)
+    if (answer.status === 200 && !this.#hears()) throw Object.assign(new Error("the answer is lost"), { code: "LOST" })
     outgoing.asked = undefined
-    this.#committed(outgoing, answer)
+    return answer
   }
 
   async #create(device: RawDevice, outgoing: Outgoing): Promise<void> {
@@ -166,9 +179,7 @@ export class KillSource {
     const { asked } = outgoing
     outgoing.asked = undefined
     if (asked === "commit" && this.#random.integer(2) === 0) {
-      outgoing.asked = "commit"
-      const answer = await device.commit(outgoing.pushId)
-      outgoing.asked = undefined
+      const answer = await this.#commit(device, outgoing)
       const done = answer.status === 404
       if (this.#expected === "already_committed" && !done) {
         this.#violation(`a repeated commit answered ${outcomeOf(answer)} although the bundle is in the history`)

@@ -15,13 +15,14 @@ import type { InvalidTableDeclaration, ServerTable, ServerTables } from "./Table
 
 /**
  * The database does not do what it should. `reason` is `busy` when another process kept it locked for too long, `full`
- * when it has no room, `other` for everything else. `cause` is for logs and holds no row contents.
+ * when it has no room, `layout` when its tables are those of another version of this library, `other` for everything else.
+ * `cause` is for logs and holds no row contents.
  *
  * @since 0.1.0
  * @category errors
  */
 export class ServerStorageError extends Data.TaggedError("ServerStorageError")<{
-  readonly reason: "busy" | "full" | "other"
+  readonly reason: "busy" | "full" | "layout" | "other"
   readonly cause: unknown
 }> {
   override get message() {

@@ -6,6 +6,7 @@
 import type { SqlClient } from "@effect/sql/SqlClient"
 import type { SqlError } from "@effect/sql/SqlError"
 import * as Effect from "effect/Effect"
+import { ServerStorageError } from "./ServerStorage.js"
 import { InvalidTableDeclaration } from "./TableDeclaration.js"
 import type { ServerTable, ServerTables } from "./TableDeclaration.js"
 
@@ -230,7 +231,7 @@ const memberIndexes = (catalog: Catalog): ReadonlyMap<string, string> =>
   ))
 
 /**
- * Creates what is missing in the store and numbers the declared tables. Tables may be added between two starts; a table
+ * Creates what is missing in the store and numbers the declared tables. A store of another layout is refused. Tables may be added between two starts; a table
  * that is in the store must stay declared, with its key. Runs inside a transaction. `historyId` is used for a new store.
  *
  * @since 0.1.0
@@ -240,10 +241,15 @@ export const install = Effect.fnUntraced(function*(
   sql: SqlClient,
   tables: ServerTables,
   historyId: string
-): Effect.fn.Return<Catalog, SqlError | InvalidTableDeclaration> {
+): Effect.fn.Return<Catalog, SqlError | ServerStorageError | InvalidTableDeclaration> {
   yield* Effect.forEach(statements, (statement) => sql.unsafe(statement), { discard: true })
   yield* sql`INSERT INTO server_meta (singleton, layout, history_id) VALUES (1, ${layout}, ${historyId})
     ON CONFLICT DO NOTHING`
+  const found = yield* sql<{ readonly layout: string }>`SELECT layout FROM server_meta`
+  if (found[0]?.layout !== layout) {
+    const cause = new Error(`the tables have the layout ${found[0]?.layout}, and this version writes ${layout}`)
+    return yield* new ServerStorageError({ reason: "layout", cause })
+  }
   const names = Array.from(tables.keys())
   yield* sql`INSERT INTO server_table (name, key_column, key_kind)
     SELECT e.value ->> 0, e.value ->> 1, e.value ->> 2

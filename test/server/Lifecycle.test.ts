@@ -94,6 +94,18 @@ describe("restart", () => {
       }).pipe(Effect.provide(NodeContext.layer)))
   }
 
+  it.scoped("refuses a store of another layout, and leaves it as it is [server.md §2]", () =>
+    Effect.gen(function*() {
+      const filename = yield* file
+      yield* open(filename, [note])
+      const layout = (statement: string) =>
+        Effect.flatMap(SqliteClient.make({ filename }), (sql) => sql.unsafe(statement)).pipe(Effect.scoped)
+      yield* layout("UPDATE server_meta SET layout = 'oversqlite_server_2'")
+      const failure = yield* Effect.flip(open(filename, [note, tag]))
+      assert.deepInclude(failure, { _tag: "ServerStorageError", reason: "layout" })
+      assert.deepStrictEqual(yield* layout("SELECT name FROM server_table"), [{ name: "public.notes" }])
+    }).pipe(Effect.provide(NodeContext.layer), Effect.provide(Reactivity.layer)))
+
   const invalid: ReadonlyArray<readonly [what: string, tables: ReadonlyArray<TableDeclaration>]> = [
     ["a table is declared twice", [note, note]],
     ["a name is not lowercase", [{ ...note, table: "Notes" }]],

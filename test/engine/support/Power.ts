@@ -106,6 +106,8 @@ export const powerOn = Effect.fnUntraced(function*(
   const scope = yield* Scope.make()
   const context = yield* Layer.buildWithScope(SqliteClient.layer({ filename }), scope)
   const sqlite = Context.get(context, SqliteClient.SqliteClient)
+  // The power is cut by not asking any more: what the disk has written through does not matter.
+  yield* sqlite.unsafe("PRAGMA synchronous = OFF")
   for (const statement of options.ddl ?? ddl) {
     yield* sqlite.unsafe(statement.replace("CREATE TABLE ", "CREATE TABLE IF NOT EXISTS "))
   }

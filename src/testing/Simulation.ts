@@ -6,6 +6,7 @@
  */
 import * as Clock from "effect/Clock"
 import * as Data from "effect/Data"
+import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Logger from "effect/Logger"
 import * as LogLevel from "effect/LogLevel"
@@ -59,6 +60,8 @@ export interface SimulationOptions {
   readonly script?: ReadonlyArray<Step> | undefined
   /** A defect to be found. */
   readonly plant?: Plant | undefined
+  /** End the run with its first violation; default false. */
+  readonly stopAtFirstViolation?: boolean | undefined
   /** Looks at the end of the run: the rows that everybody holds; returns what is wrong with them. */
   readonly verify?: ((end: SimulationEnd) => ReadonlyArray<string>) | undefined
   /** Keep the trace as text; default false (only its hash). */
@@ -102,6 +105,8 @@ export interface SimulationReport {
   readonly points: number
   /** Acknowledged writes of hosts. */
   readonly writes: number
+  /** How often the planted defect has changed something. */
+  readonly planted: number
 }
 
 /**
@@ -118,6 +123,9 @@ export class SimulationFailed extends Data.TaggedError("SimulationFailed")<{ rea
 }
 
 const users = ["ann", "bob"] as const
+
+/** Many times what a long script needs, even if every request fails. */
+const longestRun = "90 days"
 
 const smallPages: Partial<SyncOptions> = {
   uploadLimit: 3,
@@ -356,7 +364,11 @@ export const run = (options: SimulationOptions): Effect.Effect<SimulationReport>
           plant: options.plant ?? {},
           keepLines: options.trace === true
         })
-        const virtualMillis = yield* VirtualTime.run(play(state, options, script, devices), { seed }).pipe(
+        const played = play(state, options, script, devices)
+        const ending = options.stopAtFirstViolation === true
+          ? Effect.raceFirst(played, Effect.as(Deferred.await(state.record.violated), 0))
+          : played
+        const virtualMillis = yield* VirtualTime.run(ending, { seed, limit: longestRun }).pipe(
           Logger.withMinimumLogLevel(LogLevel.None),
           Effect.catchTag("Stuck", (stuck) =>
             Effect.sync(() => {
@@ -384,7 +396,8 @@ export const run = (options: SimulationOptions): Effect.Effect<SimulationReport>
           faults: Object.fromEntries(record.faults),
           crashPoints: record.crashPoints,
           points: record.points,
-          writes: state.ledger.size()
+          writes: state.ledger.size(),
+          planted: record.planted
         }
       }),
     (folder) => Effect.sync(() => fs.rmSync(folder, { recursive: true, force: true }))

@@ -4,7 +4,9 @@
  * @since 0.1.0
  */
 import * as HttpClient from "@effect/platform/HttpClient"
+import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
+import * as FiberId from "effect/FiberId"
 import { createHash } from "node:crypto"
 import * as path from "node:path"
 import type { ConflictResolver } from "../contract/ConflictResolution.js"
@@ -20,8 +22,9 @@ import type { HostAction, Repair, SimulatedSchema } from "./SimulatedSchema.js"
 import * as SimulatedServer from "./SimulatedServer.js"
 
 /**
- * A defect that is put into a run on purpose, to see that the checks find it: statements of the devices or answers of the
- * server are changed on their way.
+ * A defect that is put into a run on purpose, to see that the checks find it: statements of the devices or of the server,
+ * or answers, are changed on their way. Whatever returns another text than it was given counts as one time that the
+ * defect took effect.
  *
  * @since 0.1.0
  * @category models
@@ -33,8 +36,6 @@ export interface Plant {
   readonly serverStatement?: ((text: string) => string) | undefined
   /** The body that arrives in place of this one. */
   readonly answer?: ((url: URL, text: string) => string) | undefined
-  /** Replaces the resolver after its decisions were noted. */
-  readonly network?: ((client: HttpClient.HttpClient) => HttpClient.HttpClient) | undefined
 }
 
 /** The record of a run, while it is made. @internal */
@@ -47,6 +48,10 @@ export interface Record {
   readonly faults: Map<string, number>
   crashPoints: number
   points: number
+  /** How often a planted defect has changed something. */
+  planted: number
+  /** Done with the first violation. */
+  readonly violated: Deferred.Deferred<void>
   readonly hash: () => string
 }
 
@@ -58,12 +63,15 @@ const makeRecord = (keepLines: boolean): Record => {
     faults: new Map(),
     crashPoints: 0,
     points: 0,
+    planted: 0,
+    violated: Deferred.unsafeMake(FiberId.none),
     note: (line) => {
       hash.update(line).update("\n")
       if (keepLines) record.lines.push(line)
     },
     violate: (line) => {
       record.violations.push(line)
+      Deferred.unsafeDone(record.violated, Effect.void)
       record.note(`violation: ${line}`)
     },
     count: (fault) => void record.faults.set(fault, (record.faults.get(fault) ?? 0) + 1),
@@ -128,6 +136,22 @@ const weightOf: Readonly<globalThis.Record<Faults.FaultKind, number>> = {
   "expired token": 1
 }
 
+/** Points that one run may pass: many times what a long one needs. */
+const maxPoints = 400_000
+
+/** A defect may make a machine go round in circles without any time passing. */
+const endless = (record: Record) => {
+  const line = `no end after ${maxPoints} points`
+  if (!record.violations.includes(line)) record.violate(line)
+  throw new Error(line)
+}
+
+/** What a plant makes of a text, counted. */
+const counted = (record: Record, text: string, rewritten: string): string => {
+  if (rewritten !== text) record.planted++
+  return rewritten
+}
+
 /** Builds a world in which nothing is switched on yet. @internal */
 export const make = (options: StateOptions): State => {
   const { plant, seed } = options
@@ -138,6 +162,7 @@ export const make = (options: StateOptions): State => {
   const file = () => path.join(options.folder, `${files++}.db`)
   const noticed = (who: string) => (point: string) => {
     record.points++
+    if (record.points > maxPoints) endless(record)
     record.note(`${who} ${point}`)
   }
   const server = SimulatedServer.make({
@@ -152,9 +177,9 @@ export const make = (options: StateOptions): State => {
           record.crashPoints++
           record.note(`server stops ${point}`)
         },
-        ...(plant.serverStatement === undefined ? {} : { rewrite: plant.serverStatement })
+        rewrite: (text) => counted(record, text, plant.serverStatement?.(text) ?? text)
       }),
-    change: plant.answer ?? ((_url, text) => text)
+    change: (url, text) => counted(record, text, plant.answer?.(url, text) ?? text)
   })
   const network = (device: SimulatedDevice.SimulatedDevice): HttpClient.HttpClient => {
     const prng = Prng.make(seed, "network", device.name, files)
@@ -167,14 +192,13 @@ export const make = (options: StateOptions): State => {
       return Faults.kinds[kind]
     })
     // Everything takes some time, so that devices take turns.
-    const travelling = HttpClient.make((request) =>
+    return HttpClient.make((request) =>
       Effect.suspend(() => {
         const there = Effect.sleep(`${1 + prng.integer(80)} millis`)
         const back = Effect.sleep(`${1 + prng.integer(80)} millis`)
         return Effect.zipRight(there, Effect.zipLeft(faulty.execute(request), back))
       })
     )
-    return plant.network === undefined ? travelling : plant.network(travelling)
   }
   const partsOf = (device: SimulatedDevice.SimulatedDevice): SimulatedDevice.DeviceParts => {
     const index = state.devices.indexOf(device)
@@ -200,7 +224,7 @@ export const make = (options: StateOptions): State => {
             record.count("crash")
             record.note(`${device.name} stops ${point}`)
           },
-          ...(plant.statement === undefined ? {} : { rewrite: plant.statement })
+          rewrite: (text) => counted(record, text, plant.statement?.(text) ?? text)
         })
     }
   }

@@ -17,14 +17,20 @@ import * as Scheduler from "effect/Scheduler"
 import * as Prng from "./Prng.js"
 
 /**
- * Every fiber waits for something that will never happen: no sleeper is left that time could wake.
+ * Every fiber waits for something that will never happen: no sleeper is left that time could wake. Or, if `timedOut`, it
+ * has gone on for longer than the limit.
  *
  * @since 0.1.0
  * @category errors
  */
-export class Stuck extends Data.TaggedError("Stuck")<{ readonly afterMillis: number }> {
+export class Stuck extends Data.TaggedError("Stuck")<{
+  readonly afterMillis: number
+  readonly timedOut?: boolean | undefined
+}> {
   override get message(): string {
-    return `nothing can go on after ${this.afterMillis} ms of virtual time`
+    return this.timedOut === true
+      ? `no end after ${this.afterMillis} ms of virtual time`
+      : `nothing can go on after ${this.afterMillis} ms of virtual time`
   }
 }
 
@@ -88,7 +94,8 @@ const patience = 50
 
 /**
  * Runs an effect in virtual time, with randomness from the same seed: whenever nothing can go on, the clock moves to the
- * next sleeper. Fails with {@link Stuck} if the effect waits for something that no passing of time brings about.
+ * next sleeper. Fails with {@link Stuck} if the effect waits for something that no passing of time brings about, or goes
+ * on for longer than `limit` of virtual time (default: for ever).
  *
  * @example
  * ```ts
@@ -104,7 +111,7 @@ const patience = 50
  */
 export const run = <A, E, R>(
   self: Effect.Effect<A, E, R>,
-  options: { readonly seed: string | number }
+  options: { readonly seed: string | number; readonly limit?: Duration.DurationInput | undefined }
 ): Effect.Effect<A, E | Stuck, R> =>
   Effect.gen(function*() {
     const clock = makeClock(Prng.make(options.seed, "time"))
@@ -114,14 +121,17 @@ export const run = <A, E, R>(
       Effect.withScheduler(new Scheduler.MixedScheduler(Number.MAX_SAFE_INTEGER)),
       Effect.fork
     )
+    const limit = options.limit === undefined ? Number.POSITIVE_INFINITY : Duration.toMillis(options.limit)
     let waited = 0
     for (;;) {
       yield* turn
       if (fiber.unsafePoll() !== null) return yield* Fiber.join(fiber)
-      if (clock.wakeNext()) waited = 0
-      else if (++waited > patience) {
+      const afterMillis = clock.unsafeCurrentTimeMillis() - beginning
+      const timedOut = afterMillis > limit
+      if (!timedOut && clock.wakeNext()) waited = 0
+      else if (timedOut || ++waited > patience) {
         yield* Effect.fork(Fiber.interrupt(fiber))
-        return yield* new Stuck({ afterMillis: clock.unsafeCurrentTimeMillis() - beginning })
+        return yield* new Stuck({ afterMillis, timedOut })
       }
     }
   })

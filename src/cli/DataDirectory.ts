@@ -42,6 +42,8 @@ export interface DataDirectory {
   readonly file: string
   readonly isNew: boolean
   readonly sql: SqlClient.SqlClient
+  /** A second connection, for reading. */
+  readonly reader: SqlClient.SqlClient
 }
 
 const failed = (problem: string) => new CommandFailed({ subject, problem })
@@ -114,7 +116,8 @@ export const make = Effect.fnUntraced(function*(
   )
   yield* lock(folder, path.join(folder, "oversqlite.lock"))
   const sql = yield* open(file, [])
-  return { file, isNew: !existed, sql }
+  const reader = yield* open(file, [])
+  return { file, isNew: !existed, sql, reader }
 })
 
 /**
@@ -128,7 +131,7 @@ export const server = (
   tables: ReadonlyArray<TableDeclaration>
 ): Layer.Layer<SyncServer, CommandFailed> =>
   SyncServer.layer({ tables }).pipe(
-    Layer.provide(ServerStorageSqlite.layer),
+    Layer.provide(ServerStorageSqlite.layerWith({ reader: directory.reader })),
     Layer.provide(Layer.succeed(SqlClient.SqlClient, directory.sql)),
     Layer.mapError((error) =>
       error._tag === "InvalidTableDeclaration"

@@ -8,7 +8,7 @@ import { SqlError } from "@effect/sql/SqlError"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Schedule from "effect/Schedule"
-import { immediate } from "../storage/Transaction.js"
+import { immediate, reading } from "../storage/Transaction.js"
 import { Identifiers } from "./Identifiers.js"
 import type { ServerStore } from "./ServerStorage.js"
 import { ServerStorage, ServerStorageError } from "./ServerStorage.js"
@@ -36,14 +36,13 @@ const patience = Schedule.spaced("50 millis").pipe(Schedule.upTo("3 seconds"))
 
 const isBusy = (error: unknown): boolean => error instanceof ServerStorageError && error.reason === "busy"
 
-const transaction = (connections: Pick<SqlClient, "reserve">) => {
-  const begun = immediate(connections)
-  return <A, E, R>(steps: Effect.Effect<A, E, R>): Effect.Effect<A, E | ServerStorageError, R> =>
+const transaction =
+  (begun: <A, E, R>(self: Effect.Effect<A, E, R>) => Effect.Effect<A, E | SqlError, R>) =>
+  <A, E, R>(steps: Effect.Effect<A, E, R>): Effect.Effect<A, E | ServerStorageError, R> =>
     begun(Effect.mapError(steps, (error) => new Failed(error))).pipe(
       Effect.mapError((failure) => failure instanceof Failed ? failure.error : storageError(failure)),
       Effect.retry({ schedule: patience, while: isBusy })
     )
-}
 
 /** The client's connection with every commit flushed to the disk. The level cannot be changed inside a transaction. */
 const flushing = (sql: SqlClient): Pick<SqlClient, "reserve"> => ({
@@ -66,11 +65,16 @@ export interface SqliteStorageOptions {
    * `normal`: a power cut may take the last commits, never the consistency of the file.
    */
   readonly synchronous?: "full" | "normal" | undefined
+  /**
+   * Another client on the same file (in WAL mode), for whatever only reads: it then goes on while a scope commits.
+   * Without it everything takes turns on one connection, as it must for a database in memory.
+   */
+  readonly reader?: SqlClient | undefined
 }
 
 /**
- * The store on a SQLite client of its own. The client has one connection, so the scopes take turns, transaction by
- * transaction.
+ * The store on a SQLite client of its own. The client has one connection, so writing scopes take turns, transaction by
+ * transaction; see {@link SqliteStorageOptions.reader} for those who read.
  *
  * @since 0.1.0
  * @category constructors
@@ -80,8 +84,10 @@ export const make = (
 ): Effect.Effect<ServerStorage["Type"], never, SqlClient> =>
   Effect.gen(function*() {
     const sql = (yield* SqlClient).withoutTransforms()
-    const plain = transaction(sql)
-    const flushed = transaction(flushing(sql))
+    const plain = transaction(immediate(sql))
+    const flushed = transaction(immediate(flushing(sql)))
+    const reader = options.reader?.withoutTransforms()
+    const read = reader === undefined ? plain : transaction(reading(reader))
 
     return {
       open: Effect.fnUntraced(function*(tables) {
@@ -89,6 +95,10 @@ export const make = (
         const historyId = yield* identifiers.uuid
         yield* step(sql`PRAGMA synchronous = NORMAL`)
         yield* step(sql.unsafe(`PRAGMA busy_timeout = ${lockWait}`))
+        if (reader !== undefined) {
+          yield* step(reader`PRAGMA query_only = ON`)
+          yield* step(reader.unsafe(`PRAGMA busy_timeout = ${lockWait}`))
+        }
         yield* step(SqliteSchema.installTemporary(sql))
         const install = Effect.mapError(
           SqliteSchema.install(sql, tables, historyId),
@@ -98,7 +108,7 @@ export const make = (
         const store: ServerStore = {
           write: options.synchronous === "normal" ? plain : flushed,
           draft: plain,
-          read: plain,
+          read,
           ...Scope.make(sql),
           ...Push.make(sql, catalog),
           ...Commit.make(sql, catalog),

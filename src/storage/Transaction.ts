@@ -64,6 +64,24 @@ export const retryBusy = <A, R>(self: Effect.Effect<A, SqlError, R>): Effect.Eff
 export const immediate = <E2 = never, R2 = never>(
   sql: Pick<SqlClient, "reserve">,
   onCommitFailure?: (error: SqlError) => Effect.Effect<unknown, E2, R2>
+): <A, E, R>(self: Effect.Effect<A, E, R>) => Effect.Effect<A, E | E2 | SqlError, R | R2> =>
+  transaction(sql, "BEGIN IMMEDIATE", onCommitFailure)
+
+/**
+ * Runs an effect that only reads inside `BEGIN … COMMIT`: it sees one state of the database throughout, and in WAL mode
+ * neither waits for a writer nor keeps one waiting. Otherwise like {@link immediate}.
+ *
+ * @since 0.1.0
+ * @category transactions
+ */
+export const reading = (
+  sql: Pick<SqlClient, "reserve">
+): <A, E, R>(self: Effect.Effect<A, E, R>) => Effect.Effect<A, E | SqlError, R> => transaction(sql, "BEGIN")
+
+const transaction = <E2 = never, R2 = never>(
+  sql: Pick<SqlClient, "reserve">,
+  begin: "BEGIN" | "BEGIN IMMEDIATE",
+  onCommitFailure?: (error: SqlError) => Effect.Effect<unknown, E2, R2>
 ) =>
 <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<A, E | E2 | SqlError, R | R2> => {
   // Fails only if the transaction could not be begun, which is what may be repeated; what happened in it is the value.
@@ -71,7 +89,7 @@ export const immediate = <E2 = never, R2 = never>(
     (restore) =>
       Effect.flatMap(Scope.make(), (scope) =>
         restore(Scope.extend(sql.reserve, scope)).pipe(
-          Effect.flatMap((connection) => burst(connection, restore(self), onCommitFailure)),
+          Effect.flatMap((connection) => burst(connection, begin, restore(self), onCommitFailure)),
           Effect.onExit((exit) => Scope.close(scope, exit))
         ))
   )
@@ -90,6 +108,7 @@ const withoutYielding = Effect.withMaxOpsBeforeYield(Number.MAX_SAFE_INTEGER)
 
 const burst = <A, E, R, E2, R2>(
   connection: Connection,
+  begin: string,
   self: Effect.Effect<A, E, R>,
   onCommitFailure: ((error: SqlError) => Effect.Effect<unknown, E2, R2>) | undefined
 ): Effect.Effect<Exit.Exit<A, E | E2 | SqlError>, SqlError, R | R2> => {
@@ -109,7 +128,7 @@ const burst = <A, E, R, E2, R2>(
       )
   )
   // SQLite has already rolled back by itself after some failures (disk full); there is nothing left to roll back then.
-  return control("BEGIN IMMEDIATE").pipe(
+  return control(begin).pipe(
     Effect.zipRight(Effect.exit(committed)),
     Effect.tap((exit) => Exit.isSuccess(exit) ? Effect.void : Effect.ignore(control("ROLLBACK"))),
     withoutYielding

@@ -1,6 +1,8 @@
 /**
  * Every recorded exchange with the reference server, replayed request by request. What differs on purpose is in one table.
  */
+import { FileSystem } from "@effect/platform"
+import { NodeContext } from "@effect/platform-node"
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Schema } from "effect"
 import { readdirSync, readFileSync } from "node:fs"
@@ -264,10 +266,13 @@ describe("recorded exchanges, in process", () => {
   }
 })
 
-describe("recorded exchanges, over HTTP", () => {
+describe("recorded exchanges, over HTTP, with a connection for reading", () => {
   for (const scenario of scenarios) {
-    it.live(`${scenario.name} answers as recorded [wire.md §4]`, () =>
-      replay(scenario, "user-1").pipe(Effect.provide(overHttp({ appName: "nethttp-server-example" }))))
+    it.scopedLive(`${scenario.name} answers as recorded [wire.md §4]`, () =>
+      Effect.gen(function*() {
+        const filename = `${yield* (yield* FileSystem.FileSystem).makeTempDirectoryScoped()}/server.db`
+        yield* Effect.provide(replay(scenario, "user-1"), overHttp({ filename, appName: "nethttp-server-example" }))
+      }).pipe(Effect.provide(NodeContext.layer)))
   }
 })
 

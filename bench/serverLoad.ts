@@ -74,7 +74,7 @@ const serve = (filename: string, secret: string) =>
       SyncRoutes.serve.pipe(
         Layer.provideMerge(NodeHttpServer.layerServer(() => createServer(), { port: 0, host: "127.0.0.1" })),
         Layer.provide(SyncServer.layer({ tables })),
-        Layer.provide(ServerStorageSqlite.layer),
+        Layer.provide(ServerStorageSqlite.layerWith({ reader: SqliteClient.layer({ filename }) })),
         Layer.provide(SqliteClient.layer({ filename })),
         Layer.provide(Authentication.layerJwt({ secret: Redacted.make(secret) }))
       )

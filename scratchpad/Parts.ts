@@ -25,7 +25,7 @@ export const startServer = (filename: string) =>
       HttpServer.serve(SyncRoutes.app).pipe(
         Layer.provideMerge(NodeHttpServer.layer(createServer, { port: 0, host: "127.0.0.1" })),
         Layer.provideMerge(SyncServer.layer({ tables: declarations })),
-        Layer.provide(ServerStorageSqlite.layer),
+        Layer.provide(ServerStorageSqlite.layerWith({ reader: SqliteClient.layer({ filename }) })),
         Layer.provide(SqliteClient.layer({ filename })),
         Layer.provide(Authentication.layerJwt({ secret }))
       )

@@ -131,7 +131,7 @@ export const server = (
   tables: ReadonlyArray<TableDeclaration>
 ): Layer.Layer<SyncServer, CommandFailed> =>
   SyncServer.layer({ tables }).pipe(
-    Layer.provide(ServerStorageSqlite.layerWith({ reader: directory.reader })),
+    Layer.provide(ServerStorageSqlite.layerWith({ reader: Layer.succeed(SqlClient.SqlClient, directory.reader) })),
     Layer.provide(Layer.succeed(SqlClient.SqlClient, directory.sql)),
     Layer.mapError((error) =>
       error._tag === "InvalidTableDeclaration"

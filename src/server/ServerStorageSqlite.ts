@@ -5,6 +5,7 @@
  */
 import { SqlClient, TransactionConnection } from "@effect/sql/SqlClient"
 import { SqlError } from "@effect/sql/SqlError"
+import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Schedule from "effect/Schedule"
@@ -139,10 +140,34 @@ import * as Schedule from "effect/Schedule"
 export const layer: Layer.Layer<ServerStorage, never, SqlClient> = Layer.effect(ServerStorage, make())
 
 /**
- * The embedded store with options.
+ * The embedded store with options. `reader` makes another connection to the same file, as
+ * {@link SqliteStorageOptions.reader} describes.
+ *
+ * @example
+ * ```ts
+ * import { SqliteClient } from "@effect/sql-sqlite-node"
+ * import * as Layer from "effect/Layer"
+ * import { ServerStorageSqlite } from "oversqlite/server"
+ *
+ * const database = SqliteClient.layer({ filename: "server.db" })
+ * const storage = ServerStorageSqlite.layerWith({ reader: database }).pipe(Layer.provide(database))
+ * ```
  *
  * @since 0.1.0
  * @category layers
  */
-export const layerWith = (options: SqliteStorageOptions): Layer.Layer<ServerStorage, never, SqlClient> =>
-  Layer.effect(ServerStorage, make(options))
+export const layerWith = <E = never>(
+  options: Pick<SqliteStorageOptions, "synchronous"> & { readonly reader?: Layer.Layer<SqlClient, E> | undefined }
+): Layer.Layer<ServerStorage, E, SqlClient> => {
+  const { reader, synchronous } = options
+  return Layer.scoped(
+    ServerStorage,
+    reader === undefined
+      ? make({ synchronous })
+      : Effect.flatMap(
+        // Not the connection that writes, even if both come from one layer.
+        Layer.build(Layer.fresh(reader)),
+        (context) => make({ synchronous, reader: Context.get(context, SqlClient) })
+      )
+  )
+}

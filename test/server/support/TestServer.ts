@@ -1,7 +1,7 @@
 import { FetchHttpClient, HttpClient, HttpClientRequest, HttpServer } from "@effect/platform"
 import { NodeHttpServer } from "@effect/platform-node"
 import { SqliteClient } from "@effect/sql-sqlite-node"
-import { Context, Effect, Layer, Redacted } from "effect"
+import { Effect, Layer, Redacted } from "effect"
 import { createServer } from "node:http"
 import { Authentication, InProcess, ServerStorageSqlite, SyncRoutes, SyncServer } from "oversqlite/server"
 import type { SyncServerOptions } from "oversqlite/server"
@@ -12,19 +12,13 @@ export type Options = Partial<SyncServerOptions> & {
   readonly synchronous?: "full" | "normal"
 }
 
-/** A store that reads over a connection of its own. */
-const withReader = (filename: string, synchronous: "full" | "normal") =>
-  Layer.unwrapScoped(Effect.map(
-    Layer.build(SqliteClient.layer({ filename })),
-    (context) => ServerStorageSqlite.layerWith({ synchronous, reader: Context.get(context, SqliteClient.SqliteClient) })
-  ))
-
 /** A server over a database of its own, with a second connection for reading if it is a file; tokens are user ids. */
 export const server = ({ filename = ":memory:", synchronous = "full", ...options }: Options = {}) =>
   SyncServer.layer({ tables: businessTables, ...options }).pipe(
-    Layer.provide(
-      filename === ":memory:" ? ServerStorageSqlite.layerWith({ synchronous }) : withReader(filename, synchronous)
-    ),
+    Layer.provide(ServerStorageSqlite.layerWith({
+      synchronous,
+      reader: filename === ":memory:" ? undefined : SqliteClient.layer({ filename })
+    })),
     Layer.provideMerge(SqliteClient.layer({ filename })),
     Layer.provideMerge(Authentication.layerTokenIsUser)
   )

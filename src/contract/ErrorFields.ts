@@ -3,7 +3,7 @@
  *
  * @since 0.1.0
  */
-import type * as Schema from "effect/Schema"
+import * as Schema from "effect/Schema"
 import type { SyncAction } from "./SyncOperation.js"
 import { SyncOperation } from "./SyncOperation.js"
 
@@ -52,3 +52,47 @@ export const sentence = (
   `${error.operation}: ${whatHappened}; ${
     error.retryable ? "the same call may succeed later" : "the same call will fail again"
   }; ${advice[error.action]}`
+
+interface Told extends Error {
+  readonly code: string
+  readonly retryable: boolean
+  readonly action: SyncAction
+}
+
+const isTold = (value: unknown): value is Told =>
+  value instanceof Error && "code" in value && "retryable" in value && "action" in value
+
+/**
+ * What `JSON.stringify` makes of an error: all its fields, also those that are computed, and the message. Causes that
+ * are not errors of the catalogue are left out: nobody knows what a driver, a transport or a token provider puts there.
+ *
+ * @since 0.1.0
+ * @category formatting
+ */
+export const forLogs = (error: Told): object => {
+  const { action, cause, code, message, retryable } = error
+  return { ...error, code, retryable, action, message, cause: isTold(cause) ? cause : undefined }
+}
+
+/**
+ * `Schema.TaggedError` for an error of the catalogue: the class of the tag with these fields (see {@link fields}), whose
+ * instances tell all about themselves as JSON (see {@link forLogs}).
+ *
+ * @since 0.1.0
+ * @category schemas
+ */
+export const taggedError =
+  <Self>() => <Tag extends string, Fields extends Schema.Struct.Fields>(tag: Tag, own: Fields) => {
+    const made = Schema.TaggedError<Self>(`oversqlite/${tag}`)(tag, own)
+    // Always a class: the type only allows for a forgotten `Self`.
+    if (typeof made === "function") {
+      Object.defineProperty(made.prototype, "toJSON", {
+        value(this: Told) {
+          return forLogs(this)
+        },
+        configurable: true,
+        writable: true
+      })
+    }
+    return made
+  }

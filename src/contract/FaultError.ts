@@ -5,7 +5,7 @@
  */
 import * as Duration from "effect/Duration"
 import * as Schema from "effect/Schema"
-import { fields, sentence } from "./ErrorFields.js"
+import { fields, sentence, taggedError } from "./ErrorFields.js"
 import type { SyncAction } from "./SyncOperation.js"
 import { RowRef, SyncRequest } from "./SyncOperation.js"
 
@@ -76,7 +76,7 @@ export type LocalDataCode = typeof LocalDataCode.Type
  * @since 0.1.0
  * @category errors
  */
-export class TransportError extends Schema.TaggedError<TransportError>("oversqlite/TransportError")(
+export class TransportError extends taggedError<TransportError>()(
   "TransportError",
   fields({
     code: Schema.Literal("connection", "timeout", "body_interrupted", "response_too_large", "credentials", "status"),
@@ -119,7 +119,7 @@ export class TransportError extends Schema.TaggedError<TransportError>("oversqli
  * @since 0.1.0
  * @category errors
  */
-export class RetryExhausted extends Schema.TaggedError<RetryExhausted>("oversqlite/RetryExhausted")(
+export class RetryExhausted extends taggedError<RetryExhausted>()(
   "RetryExhausted",
   fields({ request: SyncRequest, attempts: Schema.Number, cause: TransportError })
 ) {
@@ -137,7 +137,7 @@ export class RetryExhausted extends Schema.TaggedError<RetryExhausted>("oversqli
  * @since 0.1.0
  * @category errors
  */
-export class ProtocolError extends Schema.TaggedError<ProtocolError>("oversqlite/ProtocolError")(
+export class ProtocolError extends taggedError<ProtocolError>()(
   "ProtocolError",
   fields({
     request: SyncRequest,
@@ -161,7 +161,7 @@ export class ProtocolError extends Schema.TaggedError<ProtocolError>("oversqlite
  * @since 0.1.0
  * @category errors
  */
-export class StorageError extends Schema.TaggedError<StorageError>("oversqlite/StorageError")(
+export class StorageError extends taggedError<StorageError>()(
   "StorageError",
   fields({
     code: Schema.Literal("busy", "full", "read_only", "io", "corrupt", "other"),
@@ -186,7 +186,7 @@ export class StorageError extends Schema.TaggedError<StorageError>("oversqlite/S
  * @since 0.1.0
  * @category errors
  */
-export class LocalDataError extends Schema.TaggedError<LocalDataError>("oversqlite/LocalDataError")(
+export class LocalDataError extends taggedError<LocalDataError>()(
   "LocalDataError",
   fields({
     code: LocalDataCode,

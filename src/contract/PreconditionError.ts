@@ -4,7 +4,7 @@
  * @since 0.1.0
  */
 import * as Schema from "effect/Schema"
-import { fields, sentence } from "./ErrorFields.js"
+import { fields, sentence, taggedError } from "./ErrorFields.js"
 import type { SyncAction } from "./SyncOperation.js"
 import { SyncOperation } from "./SyncOperation.js"
 
@@ -56,7 +56,7 @@ export type ConfigurationCode = typeof ConfigurationCode.Type
  * @since 0.1.0
  * @category errors
  */
-export class ConfigurationError extends Schema.TaggedError<ConfigurationError>("oversqlite/ConfigurationError")(
+export class ConfigurationError extends taggedError<ConfigurationError>()(
   "ConfigurationError",
   fields({
     code: ConfigurationCode,
@@ -78,7 +78,7 @@ export class ConfigurationError extends Schema.TaggedError<ConfigurationError>("
  * @since 0.1.0
  * @category errors
  */
-export class DatabaseAlreadyOwned extends Schema.TaggedError<DatabaseAlreadyOwned>("oversqlite/DatabaseAlreadyOwned")(
+export class DatabaseAlreadyOwned extends taggedError<DatabaseAlreadyOwned>()(
   "DatabaseAlreadyOwned",
   fields({ database: Schema.String })
 ) {
@@ -96,9 +96,7 @@ export class DatabaseAlreadyOwned extends Schema.TaggedError<DatabaseAlreadyOwne
  * @since 0.1.0
  * @category errors
  */
-export class DatabaseTakenOver
-  extends Schema.TaggedError<DatabaseTakenOver>("oversqlite/DatabaseTakenOver")("DatabaseTakenOver", fields({}))
-{
+export class DatabaseTakenOver extends taggedError<DatabaseTakenOver>()("DatabaseTakenOver", fields({})) {
   readonly code = "database_taken_over"
   readonly retryable = false
   readonly action: SyncAction = "open"
@@ -113,9 +111,7 @@ export class DatabaseTakenOver
  * @since 0.1.0
  * @category errors
  */
-export class ClientClosed
-  extends Schema.TaggedError<ClientClosed>("oversqlite/ClientClosed")("ClientClosed", fields({}))
-{
+export class ClientClosed extends taggedError<ClientClosed>()("ClientClosed", fields({})) {
   readonly code = "client_closed"
   readonly retryable = false
   readonly action: SyncAction = "new_client"
@@ -130,7 +126,7 @@ export class ClientClosed
  * @since 0.1.0
  * @category errors
  */
-export class InvalidArgumentError extends Schema.TaggedError<InvalidArgumentError>("oversqlite/InvalidArgumentError")(
+export class InvalidArgumentError extends taggedError<InvalidArgumentError>()(
   "InvalidArgumentError",
   fields({ argument: Schema.Literal("userId", "transaction") })
 ) {
@@ -151,9 +147,7 @@ export class InvalidArgumentError extends Schema.TaggedError<InvalidArgumentErro
  * @since 0.1.0
  * @category errors
  */
-export class OpenRequired
-  extends Schema.TaggedError<OpenRequired>("oversqlite/OpenRequired")("OpenRequired", fields({}))
-{
+export class OpenRequired extends taggedError<OpenRequired>()("OpenRequired", fields({})) {
   readonly code = "open_required"
   readonly retryable = false
   readonly action: SyncAction = "open"
@@ -168,7 +162,7 @@ export class OpenRequired
  * @since 0.1.0
  * @category errors
  */
-export class AttachRequired extends Schema.TaggedError<AttachRequired>("oversqlite/AttachRequired")(
+export class AttachRequired extends taggedError<AttachRequired>()(
   "AttachRequired",
   fields({ reason: Schema.Literal("anonymous", "not_connected", "binding_changed") })
 ) {
@@ -186,12 +180,10 @@ export class AttachRequired extends Schema.TaggedError<AttachRequired>("oversqli
  * @since 0.1.0
  * @category errors
  */
-export class DestructiveTransitionInProgress
-  extends Schema.TaggedError<DestructiveTransitionInProgress>("oversqlite/DestructiveTransitionInProgress")(
-    "DestructiveTransitionInProgress",
-    fields({ transitionKind: Schema.Literal("remote_replace") })
-  )
-{
+export class DestructiveTransitionInProgress extends taggedError<DestructiveTransitionInProgress>()(
+  "DestructiveTransitionInProgress",
+  fields({ transitionKind: Schema.Literal("remote_replace") })
+) {
   readonly code = "destructive_transition_in_progress"
   readonly retryable = false
   readonly action: SyncAction = "attach"
@@ -206,12 +198,10 @@ export class DestructiveTransitionInProgress
  * @since 0.1.0
  * @category errors
  */
-export class SyncOperationInProgress
-  extends Schema.TaggedError<SyncOperationInProgress>("oversqlite/SyncOperationInProgress")(
-    "SyncOperationInProgress",
-    fields({ runningOperation: SyncOperation })
-  )
-{
+export class SyncOperationInProgress extends taggedError<SyncOperationInProgress>()(
+  "SyncOperationInProgress",
+  fields({ runningOperation: SyncOperation })
+) {
   readonly code = "sync_operation_in_progress"
   readonly retryable = true
   readonly action: SyncAction = "retry_later"
@@ -226,21 +216,19 @@ export class SyncOperationInProgress
  * @since 0.1.0
  * @category errors
  */
-export class AttachLifecycleUnsupported
-  extends Schema.TaggedError<AttachLifecycleUnsupported>("oversqlite/AttachLifecycleUnsupported")(
-    "AttachLifecycleUnsupported",
-    fields({
-      reason: Schema.Literal(
-        "capabilities_endpoint_missing",
-        "connect_endpoint_missing",
-        "capabilities_invalid",
-        "connect_lifecycle_absent",
-        "protocol_version_unsupported"
-      ),
-      serverVersion: Schema.optional(Schema.String)
-    })
-  )
-{
+export class AttachLifecycleUnsupported extends taggedError<AttachLifecycleUnsupported>()(
+  "AttachLifecycleUnsupported",
+  fields({
+    reason: Schema.Literal(
+      "capabilities_endpoint_missing",
+      "connect_endpoint_missing",
+      "capabilities_invalid",
+      "connect_lifecycle_absent",
+      "protocol_version_unsupported"
+    ),
+    serverVersion: Schema.optional(Schema.String)
+  })
+) {
   readonly code = "attach_lifecycle_unsupported"
   readonly retryable = false
   readonly action: SyncAction = "upgrade_server"
@@ -255,18 +243,16 @@ export class AttachLifecycleUnsupported
  * @since 0.1.0
  * @category errors
  */
-export class TableContractMismatch
-  extends Schema.TaggedError<TableContractMismatch>("oversqlite/TableContractMismatch")(
-    "TableContractMismatch",
-    fields({
-      clientOnly: Schema.Array(Schema.String),
-      keyMismatches: Schema.Array(
-        Schema.Struct({ table: Schema.String, clientKey: Schema.String, serverKey: Schema.String })
-      ),
-      serverOnly: Schema.Array(Schema.String)
-    })
-  )
-{
+export class TableContractMismatch extends taggedError<TableContractMismatch>()(
+  "TableContractMismatch",
+  fields({
+    clientOnly: Schema.Array(Schema.String),
+    keyMismatches: Schema.Array(
+      Schema.Struct({ table: Schema.String, clientKey: Schema.String, serverKey: Schema.String })
+    ),
+    serverOnly: Schema.Array(Schema.String)
+  })
+) {
   readonly code = "table_contract_mismatch"
   readonly retryable = false
   readonly action: SyncAction = "fix_configuration"
@@ -286,12 +272,10 @@ export class TableContractMismatch
  * @since 0.1.0
  * @category errors
  */
-export class AttachBindingConflict
-  extends Schema.TaggedError<AttachBindingConflict>("oversqlite/AttachBindingConflict")(
-    "AttachBindingConflict",
-    fields({ attachedUserId: Schema.String, requestedUserId: Schema.String })
-  )
-{
+export class AttachBindingConflict extends taggedError<AttachBindingConflict>()(
+  "AttachBindingConflict",
+  fields({ attachedUserId: Schema.String, requestedUserId: Schema.String })
+) {
   readonly code = "attach_binding_conflict"
   readonly retryable = false
   readonly action: SyncAction = "detach"
@@ -306,15 +290,13 @@ export class AttachBindingConflict
  * @since 0.1.0
  * @category errors
  */
-export class AttachLocalStateConflict
-  extends Schema.TaggedError<AttachLocalStateConflict>("oversqlite/AttachLocalStateConflict")(
-    "AttachLocalStateConflict",
-    fields({
-      reason: Schema.Literal("remote_replace_for_other_user", "rows_of_other_user", "binding_changed"),
-      pendingUserId: Schema.optional(Schema.String)
-    })
-  )
-{
+export class AttachLocalStateConflict extends taggedError<AttachLocalStateConflict>()(
+  "AttachLocalStateConflict",
+  fields({
+    reason: Schema.Literal("remote_replace_for_other_user", "rows_of_other_user", "binding_changed"),
+    pendingUserId: Schema.optional(Schema.String)
+  })
+) {
   readonly code = "attach_local_state_conflict"
   readonly retryable = false
   get action(): SyncAction {
@@ -331,7 +313,7 @@ export class AttachLocalStateConflict
  * @since 0.1.0
  * @category errors
  */
-export class LocalRowsPending extends Schema.TaggedError<LocalRowsPending>("oversqlite/LocalRowsPending")(
+export class LocalRowsPending extends taggedError<LocalRowsPending>()(
   "LocalRowsPending",
   fields({ pendingRowCount: Schema.Number })
 ) {
@@ -349,7 +331,7 @@ export class LocalRowsPending extends Schema.TaggedError<LocalRowsPending>("over
  * @since 0.1.0
  * @category errors
  */
-export class CredentialsMismatch extends Schema.TaggedError<CredentialsMismatch>("oversqlite/CredentialsMismatch")(
+export class CredentialsMismatch extends taggedError<CredentialsMismatch>()(
   "CredentialsMismatch",
   fields({ attachedUserId: Schema.String, credentialsUserId: Schema.String })
 ) {

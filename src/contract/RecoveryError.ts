@@ -5,7 +5,7 @@
  */
 import * as Schema from "effect/Schema"
 import type { ConflictInput } from "./ConflictResolution.js"
-import { fields, sentence } from "./ErrorFields.js"
+import { fields, forLogs, sentence, taggedError } from "./ErrorFields.js"
 import type { SyncAction } from "./SyncOperation.js"
 import { RowRef, SourceRecoveryReason, SyncRequest } from "./SyncOperation.js"
 
@@ -15,9 +15,7 @@ import { RowRef, SourceRecoveryReason, SyncRequest } from "./SyncOperation.js"
  * @since 0.1.0
  * @category errors
  */
-export class RebuildRequired
-  extends Schema.TaggedError<RebuildRequired>("oversqlite/RebuildRequired")("RebuildRequired", fields({}))
-{
+export class RebuildRequired extends taggedError<RebuildRequired>()("RebuildRequired", fields({})) {
   readonly code = "rebuild_required"
   readonly retryable = false
   readonly action: SyncAction = "rebuild"
@@ -32,12 +30,10 @@ export class RebuildRequired
  * @since 0.1.0
  * @category errors
  */
-export class SourceRecoveryRequired
-  extends Schema.TaggedError<SourceRecoveryRequired>("oversqlite/SourceRecoveryRequired")(
-    "SourceRecoveryRequired",
-    fields({ reason: SourceRecoveryReason, serverMessage: Schema.optional(Schema.String) })
-  )
-{
+export class SourceRecoveryRequired extends taggedError<SourceRecoveryRequired>()(
+  "SourceRecoveryRequired",
+  fields({ reason: SourceRecoveryReason, serverMessage: Schema.optional(Schema.String) })
+) {
   readonly code = "source_recovery_required"
   readonly retryable = false
   readonly action: SyncAction = "rebuild"
@@ -52,16 +48,14 @@ export class SourceRecoveryRequired
  * @since 0.1.0
  * @category errors
  */
-export class SourceReplacementDiverged
-  extends Schema.TaggedError<SourceReplacementDiverged>("oversqlite/SourceReplacementDiverged")(
-    "SourceReplacementDiverged",
-    fields({
-      reason: Schema.Literal("retired_elsewhere", "refused", "used_up"),
-      localReplacement: Schema.String,
-      remoteReplacement: Schema.optional(Schema.String)
-    })
-  )
-{
+export class SourceReplacementDiverged extends taggedError<SourceReplacementDiverged>()(
+  "SourceReplacementDiverged",
+  fields({
+    reason: Schema.Literal("retired_elsewhere", "refused", "used_up"),
+    localReplacement: Schema.String,
+    remoteReplacement: Schema.optional(Schema.String)
+  })
+) {
   readonly code = "source_replacement_diverged"
   readonly retryable = false
   readonly action: SyncAction = "rebuild"
@@ -76,7 +70,7 @@ export class SourceReplacementDiverged
  * @since 0.1.0
  * @category errors
  */
-export class PendingPushReplay extends Schema.TaggedError<PendingPushReplay>("oversqlite/PendingPushReplay")(
+export class PendingPushReplay extends taggedError<PendingPushReplay>()(
   "PendingPushReplay",
   fields({ outboundCount: Schema.Number })
 ) {
@@ -94,7 +88,7 @@ export class PendingPushReplay extends Schema.TaggedError<PendingPushReplay>("ov
  * @since 0.1.0
  * @category errors
  */
-export class DirtyStateRejected extends Schema.TaggedError<DirtyStateRejected>("oversqlite/DirtyStateRejected")(
+export class DirtyStateRejected extends taggedError<DirtyStateRejected>()(
   "DirtyStateRejected",
   fields({
     dirtyCount: Schema.Number,
@@ -115,12 +109,10 @@ export class DirtyStateRejected extends Schema.TaggedError<DirtyStateRejected>("
  * @since 0.1.0
  * @category errors
  */
-export class InitializationLeaseLost
-  extends Schema.TaggedError<InitializationLeaseLost>("oversqlite/InitializationLeaseLost")(
-    "InitializationLeaseLost",
-    fields({ reason: Schema.Literal("initialization_expired", "initialization_stale", "superseded") })
-  )
-{
+export class InitializationLeaseLost extends taggedError<InitializationLeaseLost>()(
+  "InitializationLeaseLost",
+  fields({ reason: Schema.Literal("initialization_expired", "initialization_stale", "superseded") })
+) {
   readonly code = "initialization_lease_lost"
   readonly retryable = false
   readonly action: SyncAction = "attach"
@@ -135,7 +127,7 @@ export class InitializationLeaseLost
  * @since 0.1.0
  * @category errors
  */
-export class ScopeLost extends Schema.TaggedError<ScopeLost>("oversqlite/ScopeLost")(
+export class ScopeLost extends taggedError<ScopeLost>()(
   "ScopeLost",
   fields({ reason: Schema.Literal("scope_uninitialized", "scope_initializing"), requeuedRowCount: Schema.Number })
 ) {
@@ -156,7 +148,7 @@ export class ScopeLost extends Schema.TaggedError<ScopeLost>("oversqlite/ScopeLo
  * @since 0.1.0
  * @category errors
  */
-export class UploadRefused extends Schema.TaggedError<UploadRefused>("oversqlite/UploadRefused")(
+export class UploadRefused extends taggedError<UploadRefused>()(
   "UploadRefused",
   fields({
     request: SyncRequest,
@@ -182,7 +174,7 @@ export class UploadRefused extends Schema.TaggedError<UploadRefused>("oversqlite
  * @since 0.1.0
  * @category errors
  */
-export class PushConflictError extends Schema.TaggedError<PushConflictError>("oversqlite/PushConflictError")(
+export class PushConflictError extends taggedError<PushConflictError>()(
   "PushConflictError",
   fields({ row: RowRef })
 ) {
@@ -200,27 +192,40 @@ export class PushConflictError extends Schema.TaggedError<PushConflictError>("ov
  * @since 0.1.0
  * @category errors
  */
-export class InvalidConflictResolution
-  extends Schema.TaggedError<InvalidConflictResolution>("oversqlite/InvalidConflictResolution")(
-    "InvalidConflictResolution",
-    fields({
-      reason: Schema.Literal(
-        "resolver_failed",
-        "no_decision",
-        "not_allowed",
-        "payload_not_object",
-        "payload_columns",
-        "payload_key"
-      ),
-      conflict: Schema.declare((_: unknown): _ is ConflictInput => true),
-      resolution: Schema.Unknown,
-      cause: Schema.optional(Schema.Defect)
-    })
-  )
-{
+export class InvalidConflictResolution extends taggedError<InvalidConflictResolution>()(
+  "InvalidConflictResolution",
+  fields({
+    reason: Schema.Literal(
+      "resolver_failed",
+      "no_decision",
+      "not_allowed",
+      "payload_not_object",
+      "payload_columns",
+      "payload_key"
+    ),
+    conflict: Schema.declare((_: unknown): _ is ConflictInput => true),
+    resolution: Schema.Unknown,
+    cause: Schema.optional(Schema.Defect)
+  })
+) {
   readonly code = "invalid_conflict_resolution"
   readonly retryable = false
   readonly action: SyncAction = "fix_resolver"
+  /** Without the rows of both sides and without what the resolver has answered. */
+  override toJSON(): object {
+    const { baseRowVersion, localOp, schema, server, table } = this.conflict
+    return {
+      ...forLogs(this),
+      conflict: {
+        schema,
+        table,
+        localOp,
+        baseRowVersion,
+        server: { shape: server.shape, rowVersion: server.rowVersion }
+      },
+      resolution: undefined
+    }
+  }
   override get message(): string {
     return sentence(this, `${resolutionProblem[this.reason]} (table ${this.conflict.table})`)
   }
@@ -232,12 +237,10 @@ export class InvalidConflictResolution
  * @since 0.1.0
  * @category errors
  */
-export class PushConflictRetryExhausted
-  extends Schema.TaggedError<PushConflictRetryExhausted>("oversqlite/PushConflictRetryExhausted")(
-    "PushConflictRetryExhausted",
-    fields({ retryCount: Schema.Literal(2), remainingDirtyCount: Schema.Number })
-  )
-{
+export class PushConflictRetryExhausted extends taggedError<PushConflictRetryExhausted>()(
+  "PushConflictRetryExhausted",
+  fields({ retryCount: Schema.Literal(2), remainingDirtyCount: Schema.Number })
+) {
   readonly code = "push_conflict_retry_exhausted"
   readonly retryable = true
   readonly action: SyncAction = "retry_later"

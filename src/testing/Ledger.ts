@@ -51,6 +51,8 @@ export interface Ledger {
     readonly loser: string | undefined
     readonly winner: string | undefined
   }) => void
+  /** Decisions by which a write gave way to one that it had been made on top of. */
+  readonly needless: () => ReadonlyArray<{ readonly row: string; readonly loser: string; readonly winner: string }>
   /** What a device wrote while it belonged to nobody belongs to this user. */
   readonly attached: (device: string, user: string) => void
   /** The writes of a device that was rolled back: those to `pending` rows are gone unless they are in `kept`. */
@@ -81,6 +83,7 @@ export const make = (): Ledger => {
   const next = new Map<string, Set<string>>()
   const ofTwins = new Set<string>()
   const wentBack = new Map<string, StampedRows>()
+  const needless: Array<{ readonly row: string; readonly loser: string; readonly winner: string }> = []
   let deletions = 0
 
   const link = (from: string, to: string) => {
@@ -132,6 +135,9 @@ export const make = (): Ledger => {
       }
     },
     decided: ({ loser, row, winner }) => {
+      if (loser !== undefined && winner !== undefined && loser !== winner && reached(winner).has(loser)) {
+        needless.push({ row, loser, winner })
+      }
       const of = (stamp: string | undefined) => {
         if (stamp !== undefined) return [stamp]
         const known = deletionsOf(row)
@@ -139,6 +145,7 @@ export const make = (): Ledger => {
       }
       for (const from of of(loser)) for (const to of of(winner)) link(from, to)
     },
+    needless: () => needless,
     attached: (device, user) => {
       for (const write of writes.values()) {
         if (write.device === device && write.user === undefined) write.user = user

@@ -22,6 +22,7 @@ import { Authentication } from "../server/Authentication.js"
 import { Identifiers } from "../server/Identifiers.js"
 import * as InProcess from "../server/InProcess.js"
 import type { ServerOptions } from "../server/ServerSettings.js"
+import type { StoredRow } from "../server/ServerStorage.js"
 import * as ServerStorageSqlite from "../server/ServerStorageSqlite.js"
 import { SyncServer } from "../server/SyncServer.js"
 import * as CrashPoints from "./CrashPoints.js"
@@ -44,6 +45,11 @@ export interface SimulatedServer {
   readonly service: Effect.Effect<SyncServer["Type"] | undefined>
   /** The live rows of a user as `table key` → stamp. */
   readonly rows: (user: string) => Effect.Effect<ReadonlyMap<string, StampedRow>>
+  /** The number of a user's newest bundle, and the versions of the live rows by `table key`. */
+  readonly known: (user: string) => Effect.Effect<{
+    readonly latest: number
+    readonly versions: ReadonlyMap<string, number>
+  }>
 }
 
 interface Running {
@@ -68,6 +74,11 @@ export const make = (parts: ServerParts): SimulatedServer => {
   let filename = parts.file()
   let machine = parts.makeMachine()
   let running: Running | undefined
+
+  const nameOf = ({ key, table }: StoredRow) => {
+    const blob = parts.schema.tables.find(({ name }) => name === table.table)?.isBlobKey === true
+    return `${table.table} ${blob ? key.replaceAll("-", "") : key}`
+  }
 
   const launch = Effect.gen(function*() {
     machine = parts.makeMachine()
@@ -158,13 +169,21 @@ export const make = (parts: ServerParts): SimulatedServer => {
       const rows = yield* Stream.runCollect(running.service.rows(user))
       const stamp = parts.schema.stamp ?? "stamp"
       return new Map(
-        Chunk.toReadonlyArray(rows).map(({ key, payload, table }) => {
-          const fields: Readonly<Record<string, unknown>> = JSON.parse(payload)
-          const blob = parts.schema.tables.find(({ name }) => name === table.table)?.isBlobKey === true
-          const name = `${table.table} ${blob ? key.replaceAll("-", "") : key}`
-          return [name, { stamp: String(fields[stamp]), owners: [] }] as const
+        Chunk.toReadonlyArray(rows).map((row) => {
+          const fields: Readonly<Record<string, unknown>> = JSON.parse(row.payload)
+          return [nameOf(row), { stamp: String(fields[stamp]), owners: [] }] as const
         })
       )
+    }, Effect.orDie),
+    known: Effect.fnUntraced(function*(user) {
+      if (running === undefined) return { latest: 0, versions: new Map<string, number>() }
+      const [scope] = yield* running.sqlite.unsafe<{ readonly latest: number }>(
+        "SELECT latest_bundle_seq AS latest FROM server_scope WHERE user_id = ?",
+        [user]
+      )
+      const rows = yield* Stream.runCollect(running.service.rows(user))
+      const versions = Chunk.toReadonlyArray(rows).map((row) => [nameOf(row), row.rowVersion] as const)
+      return { latest: scope?.latest ?? 0, versions: new Map(versions) }
     }, Effect.orDie)
   }
 }

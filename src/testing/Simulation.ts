@@ -17,6 +17,7 @@ import type { ConflictResolver } from "../contract/ConflictResolution.js"
 import type { SyncOptions } from "../engine/SyncConfig.js"
 import type { ServerOptions } from "../server/ServerSettings.js"
 import { begin, call, hostOf, restart, start } from "./Application.js"
+import * as AtRest from "./AtRest.js"
 import * as Office from "./OfficeSchema.js"
 import * as Prng from "./Prng.js"
 import * as Script from "./Script.js"
@@ -123,9 +124,6 @@ export class SimulationFailed extends Data.TaggedError("SimulationFailed")<{ rea
 }
 
 const users = ["ann", "bob"] as const
-
-/** Many times what a long script needs, even if every request fails. */
-const longestRun = "90 days"
 
 const smallPages: Partial<SyncOptions> = {
   uploadLimit: 3,
@@ -306,6 +304,7 @@ const play = (state: State, options: SimulationOptions, script: ReadonlyArray<St
       if (device !== undefined) yield* Settling.check(state, device, Script.describe(step))
     }
     yield* Settling.settle(state)
+    if (state.record.violations.length === 0) yield* AtRest.check(state)
     const witness = state.devices.at(-1)?.running
     if (options.verify !== undefined && witness !== undefined && state.record.violations.length === 0) {
       const tables = new Map<string, ReadonlyArray<Readonly<Record<string, unknown>>>>()
@@ -368,7 +367,8 @@ export const run = (options: SimulationOptions): Effect.Effect<SimulationReport>
         const ending = options.stopAtFirstViolation === true
           ? Effect.raceFirst(played, Effect.as(Deferred.await(state.record.violated), 0))
           : played
-        const virtualMillis = yield* VirtualTime.run(ending, { seed, limit: longestRun }).pipe(
+        // Many times what a long script needs, even if every request fails.
+        const virtualMillis = yield* VirtualTime.run(ending, { seed, limit: "90 days" }).pipe(
           Logger.withMinimumLogLevel(LogLevel.None),
           Effect.catchTag("Stuck", (stuck) =>
             Effect.sync(() => {

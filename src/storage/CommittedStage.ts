@@ -268,32 +268,6 @@ const settleVanished = Effect.fnUntraced(function*(): Effect.fn.Return<Vanished,
 })
 
 /**
- * Dirty rows whose live row was removed by a local foreign-key action of the rows just applied become deletes; those
- * whose row was changed by one (SET NULL, a cascading update) are described anew (push.md §9.3, swept rows).
- */
-const settleSwept = Effect.fnUntraced(function*(): Effect.fn.Return<void, SqlError, SyncDatabase> {
-  const db = yield* SyncDatabase
-  const { tables } = yield* db.tables
-  for (const table of tables) {
-    const name = identifier(table.declaredName)
-    const isHere = keyJoin(table, "d.key_json")
-    yield* db.all(
-      `UPDATE _sync_dirty_rows AS d SET op = 'DELETE', payload = NULL
-        WHERE d.schema_name = ? AND d.table_name = ? AND d.payload IS NOT NULL
-          AND NOT EXISTS (SELECT 1 FROM ${name} AS t WHERE ${isHere})`,
-      [db.schema, table.name]
-    )
-    if (table.references.length === 0) continue
-    const live = `(SELECT ${localObject(table, "t")} FROM ${name} AS t WHERE ${isHere})`
-    yield* db.all(
-      `UPDATE _sync_dirty_rows AS d SET payload = ${live}
-        WHERE d.schema_name = ? AND d.table_name = ? AND d.payload IS NOT NULL AND d.payload IS NOT ${live}`,
-      [db.schema, table.name]
-    )
-  }
-})
-
-/**
  * Replays the staged bundle over the tables, inside an authoritative transaction (push.md §9). `proven`: the bundle is
  * known to be this outbox's own; otherwise frozen and committed rows are compared first (push.md §8). The caller has
  * checked the stage's count and hash.
@@ -323,7 +297,7 @@ export const replay = Effect.fnUntraced(function*(
   if (offender !== undefined) return yield* RowApply.raiseOffender(offender)
   yield* RowApply.applyIncoming
   const requeued = yield* settleDirtyRows()
-  if (yield* DirtyRows.exists) yield* settleSwept()
+  if (yield* DirtyRows.exists) yield* DirtyRows.describeSwept
   const { attachment } = yield* ClientState.read
   if (bundle.bundleSeq === attachment.checkpoint + 1) {
     yield* ClientState.setAttachment({ checkpoint: bundle.bundleSeq })

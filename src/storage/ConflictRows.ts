@@ -7,6 +7,7 @@
 import type { SqlError } from "@effect/sql/SqlError"
 import * as Effect from "effect/Effect"
 import type { LocalDataError } from "../contract/SyncError.js"
+import * as DirtyRows from "./DirtyRows.js"
 import * as Outbox from "./Outbox.js"
 import * as RowApply from "./RowApply.js"
 import { hasKey, identifier, literal, localObject } from "./SqlText.js"
@@ -218,4 +219,5 @@ export const resolve = Effect.fnUntraced(function*(
       cause: undefined
     })
   }
+  yield* DirtyRows.describeChanged
 })

@@ -6,6 +6,7 @@
 import type { SqlError } from "@effect/sql/SqlError"
 import * as Effect from "effect/Effect"
 import { ofBundle } from "./Outbox.js"
+import { hasKey, identifier, localObject } from "./SqlText.js"
 import { SyncDatabase } from "./SyncDatabase.js"
 
 /**
@@ -58,3 +59,51 @@ export const pending: Effect.Effect<
     ),
     ([row]) => ({ dirty: row?.dirty ?? 0, frozen: row?.frozen ?? 0, materialized: row?.materialized === 1 })
   ))
+
+/**
+ * Describes dirty rows anew whose live row was changed by a local foreign-key action of authoritative rows (SET NULL, a
+ * cascading update), which is not captured (push.md §9.3). At most one statement for each table with references.
+ *
+ * @since 0.1.0
+ * @category steps
+ */
+export const describeChanged: Effect.Effect<void, SqlError, SyncDatabase> = Effect.flatMap(
+  SyncDatabase,
+  (db) =>
+    Effect.flatMap(
+      db.tables,
+      ({ tables }) =>
+        Effect.forEach(tables.filter((table) => table.references.length > 0), (table) => {
+          const live = `(SELECT ${localObject(table, "t")} FROM ${identifier(table.declaredName)} AS t
+                        WHERE ${hasKey(table, "t", "d.key_json")})`
+          return db.all(
+            `UPDATE _sync_dirty_rows AS d SET payload = ${live}
+            WHERE d.schema_name = ? AND d.table_name = ? AND d.payload IS NOT NULL AND d.payload IS NOT ${live}`,
+            [db.schema, table.name]
+          )
+        }, { discard: true })
+    )
+)
+
+/**
+ * Dirty rows whose live row was removed by a local foreign-key action of authoritative rows become deletes; those whose
+ * row was changed by one are described anew (push.md §9.3, swept rows).
+ *
+ * @since 0.1.0
+ * @category steps
+ */
+export const describeSwept: Effect.Effect<void, SqlError, SyncDatabase> = Effect.gen(function*() {
+  const db = yield* SyncDatabase
+  const { tables } = yield* db.tables
+  for (const table of tables) {
+    yield* db.all(
+      `UPDATE _sync_dirty_rows AS d SET op = 'DELETE', payload = NULL
+        WHERE d.schema_name = ? AND d.table_name = ? AND d.payload IS NOT NULL
+          AND NOT EXISTS (SELECT 1 FROM ${identifier(table.declaredName)} AS t WHERE ${
+        hasKey(table, "t", "d.key_json")
+      })`,
+      [db.schema, table.name]
+    )
+  }
+  yield* describeChanged
+})

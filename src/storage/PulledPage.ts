@@ -8,6 +8,7 @@ import type { SqlError } from "@effect/sql/SqlError"
 import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
 import * as ClientState from "./ClientState.js"
+import * as DirtyRows from "./DirtyRows.js"
 import * as RowApply from "./RowApply.js"
 import { hasKey, identifier, literal } from "./SqlText.js"
 import { SyncDatabase } from "./SyncDatabase.js"
@@ -126,8 +127,11 @@ export const apply = Effect.fnUntraced(function*(
   const offender = yield* RowApply.findMisshapen
   if (offender !== undefined) return yield* new MisshapenRow({ offender })
   yield* RowApply.applyIncoming
-  const swept = yield* countSwept
-  if (swept > 0) return yield* new DirtyInTheWay({ dirtyCount: swept })
+  if (yield* DirtyRows.exists) {
+    const swept = yield* countSwept
+    if (swept > 0) return yield* new DirtyInTheWay({ dirtyCount: swept })
+    yield* DirtyRows.describeChanged
+  }
   const { attachment } = yield* ClientState.read
   if (group.lastBundleSeq > attachment.checkpoint) {
     yield* ClientState.setAttachment({ checkpoint: group.lastBundleSeq })

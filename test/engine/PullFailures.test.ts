@@ -1,6 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
 import * as BundleHash from "../../src/protocol/BundleHash.js"
+import { ddl } from "./support/Devices.js"
 import type { Device } from "./support/Devices.js"
 import { checkInvariants } from "./support/Invariants.js"
 import { after, answered, changed, lost, refused } from "./support/Network.js"
@@ -435,6 +436,22 @@ describe("host writes during a pull [pull.md §4.1 steps 4 and 7, quirk 1]", () 
       assert.deepStrictEqual(yield* a.run("SELECT id FROM posts"), [{ id: "p1" }])
       assert.strictEqual(yield* a.sync.lastBundleSeqSeen, 1)
       yield* checkInvariants(a)
+    }))
+
+  it.scoped("an edited child whose reference a pulled delete sets to null goes up as it is shown now", () =>
+    Effect.gen(function*() {
+      const world = yield* makeWorld()
+      const a = yield* world.attached({
+        ddl: ddl.map((statement) => statement.replace("ON DELETE CASCADE", "ON DELETE SET NULL"))
+      })
+      yield* world.write([user("u1", "Ann")])
+      yield* a.sync.pullToStable
+      yield* world.write([{ table: "users", key: "u1", payload: null }])
+      yield* world.network.fault("pull", after(a.run("INSERT INTO posts VALUES ('p1', 'Mine', 'u1')")))
+      assert.strictEqual((yield* a.sync.pullToStable).outcome, "applied_incremental")
+      yield* checkInvariants(a)
+      yield* a.sync.pushPending
+      assert.deepStrictEqual((yield* world.serverRows).get("posts p1"), { id: "p1", title: "Mine", author_id: null })
     }))
 
   it.scoped("an edit of a row whose pulled version is known already is no obstacle", () =>

@@ -6,7 +6,12 @@
 import type { SqlError } from "@effect/sql/SqlError"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import type { InvalidArgumentError, RetryExhausted, TransportError } from "../contract/SyncError.js"
+import type {
+  CredentialsMismatch,
+  InvalidArgumentError,
+  RetryExhausted,
+  TransportError
+} from "../contract/SyncError.js"
 import {
   AttachBindingConflict,
   AttachLifecycleUnsupported,
@@ -127,9 +132,12 @@ const switchSource = (userId: string): Effect.Effect<string, SqlError, SyncDatab
 const makeRoom = Effect.fnUntraced(function*(
   userId: string,
   plan: Extract<AttachPlan, { _tag: "Connect" }>
-): Effect.fn.Return<LocalRowsSummary | undefined, DatabaseError, Environment> {
+): Effect.fn.Return<LocalRowsSummary | undefined, DatabaseError | TransportError | CredentialsMismatch, Environment> {
   if (!plan.discardRows && !plan.switchSource) return undefined
   const db = yield* SyncDatabase
+  const api = yield* SyncApi
+  // Under another account's token nothing of this may happen.
+  yield* api.authorise({ sourceId: "", userId })
   const outcome = yield* db.authoritative(Effect.gen(function*() {
     const { dirty, frozen } = yield* DirtyRows.pending
     if (plan.discardRows) {

@@ -73,6 +73,13 @@ export interface HttpExchange {
   readonly open: (caller: Caller, outgoing: Outgoing) => Effect.Effect<HttpClientResponse, ExchangeFailure>
   /** The whole text of a 200 answer; any other status is a `Refusal`. */
   readonly text: (caller: Caller, outgoing: Outgoing) => Effect.Effect<string, ExchangeFailure>
+  /** Whether a token for this caller can be had now; sends nothing. `request` is the one it would be for. */
+  readonly authorise: (
+    caller: Caller,
+    request: SyncRequest
+  ) => Effect.Effect<void, TransportError | CredentialsMismatch>
+  /** How often a token that the server no longer took has been replaced by another one. */
+  readonly refreshes: Effect.Effect<number>
 }
 
 /**
@@ -198,14 +205,24 @@ export const make = (
         }))
       )
 
+    let refreshes = 0
+
+    const authorise = (caller: Caller, request: SyncRequest, refused: string | undefined) =>
+      bearer(request, refused !== undefined).pipe(
+        Effect.tap((granted) => belongsTo(caller, granted)),
+        Effect.tap(({ token }) =>
+          Effect.sync(() => {
+            if (refused !== undefined && Redacted.value(token) !== refused) refreshes++
+          })
+        )
+      )
+
     const send = Effect.fnUntraced(function*(
       caller: Caller,
       request: SyncRequest,
       httpRequest: HttpClientRequest.HttpClientRequest,
-      forceRefresh: boolean
+      granted: Bearer
     ) {
-      const granted = yield* bearer(request, forceRefresh)
-      yield* belongsTo(caller, granted)
       const trace = options.tracePropagation ? yield* traceHeaders : {}
       const response = yield* execute(
         request,
@@ -242,15 +259,23 @@ export const make = (
       if (httpRequest === undefined) {
         return yield* protocolError(request, "field_invalid", "an id that can be asked for")
       }
-      let response = yield* send(caller, request, httpRequest, false)
+      const granted = yield* authorise(caller, request, undefined)
+      let response = yield* send(caller, request, httpRequest, granted)
       if (response.status === 401) {
         yield* Effect.ignore(read(request, response))
-        response = yield* send(caller, request, httpRequest, true)
+        response = yield* send(
+          caller,
+          request,
+          httpRequest,
+          yield* authorise(caller, request, Redacted.value(granted.token))
+        )
       }
       return response.status === 200 ? response : yield* refuse(request, response)
     })
 
     return {
+      authorise: (caller, request) => Effect.asVoid(authorise(caller, request, undefined)),
+      refreshes: Effect.sync(() => refreshes),
       open: (caller, outgoing) => traced(outgoing, open(caller, outgoing)),
       text: (caller, outgoing) =>
         traced(

@@ -10,7 +10,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import type * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
-import type { ConfigurationError } from "../contract/SyncError.js"
+import type { ConfigurationError, CredentialsMismatch, TransportError } from "../contract/SyncError.js"
 import type { SyncRequest } from "../contract/SyncOperation.js"
 import * as Wire from "../protocol/Wire.js"
 import { decodeJson } from "./Answer.js"
@@ -77,6 +77,18 @@ export interface Page<A> {
  * @category services
  */
 export class SyncApi extends Context.Tag("oversqlite/SyncApi")<SyncApi, {
+  /**
+   * Sends nothing: whether the token provider can deliver now, and whether the token is the caller's, as far as it says.
+   * For what must not begin under another account's token (lifecycle.md §4.5).
+   */
+  readonly authorise: (caller: Caller) => Effect.Effect<void, TransportError | CredentialsMismatch>
+
+  /**
+   * How often a token that the server no longer took has been replaced by another one: a stream that was opened before
+   * still bears the old one (retry-and-loops.md §5.3).
+   */
+  readonly tokenRefreshes: Effect.Effect<number>
+
   /**
    * `GET /sync/capabilities` (wire.md §4.12). A body that is no JSON is `ProtocolError(invalid_json)`, one of another
    * shape `ProtocolError(field_invalid)`; lifecycle.md §4.2 has its own name for both.
@@ -254,6 +266,10 @@ export const make = (
       )
 
     return SyncApi.of({
+      authorise: (caller) => exchange.authorise(caller, "connect_request"),
+
+      tokenRefreshes: exchange.refreshes,
+
       capabilities: (caller, request) =>
         capabilities(caller, { request, method: "GET", path: ["sync", "capabilities"] }).pipe(repeated(request)),
 

@@ -200,6 +200,31 @@ describe("rows that a lost scope or lease has left behind [lifecycle.md §9.2]",
         assert.strictEqual((yield* device.sync.sync).pushOutcome, "no_change")
       }))
 
+    it.scoped(`${name}: replace under a token of a third user, or under none, changes nothing [errors.md §1.3]`, () =>
+      Effect.gen(function*() {
+        const world = yield* makeWorld()
+        const built = yield* states[name].build(world)
+        const stranger = yield* world.replaced(built, { ...once, user: "carol", tokenOf: "carol" })
+        yield* stranger.sync.open
+        const before = yield* dump(stranger)
+        yield* world.network.asked
+        yield* failsWith(stranger.sync.attach("bob", { localRows: "replace" }), {
+          _tag: "CredentialsMismatch",
+          operation: "attach",
+          attachedUserId: "bob",
+          credentialsUserId: "carol"
+        })
+        assert.deepStrictEqual(yield* dump(stranger), before)
+        const nobody = yield* handedTo(world, stranger, "a token that no header can carry")
+        const untouched = yield* dump(nobody)
+        yield* failsWith(nobody.sync.attach("bob", { localRows: "replace" }), {
+          _tag: "TransportError",
+          code: "credentials"
+        })
+        assert.deepStrictEqual(yield* dump(nobody), untouched)
+        assert.deepStrictEqual(yield* world.network.asked, [])
+      }))
+
     it.scoped(`${name}: the former user himself attaches again and keeps everything`, () =>
       Effect.gen(function*() {
         const world = yield* makeWorld()

@@ -72,9 +72,9 @@ const conflictsAreReal = (state: State) =>
         references.some(({ onDelete }) => onDelete === "set null")
       ).map(({ table }) => table)
     )
-    for (const { loser, row, winner } of state.ledger.needless()) {
+    for (const { earlier, later, row } of state.ledger.needless()) {
       if (acted.has(row.slice(0, row.indexOf(" ")))) continue
-      state.record.violate(`${loser} (${row}) was in conflict with ${winner}, on top of which it was written`)
+      state.record.violate(`${later} (${row}) was in conflict with ${earlier}, on top of which it was written`)
     }
   })
 

@@ -51,8 +51,8 @@ export interface Ledger {
     readonly loser: string | undefined
     readonly winner: string | undefined
   }) => void
-  /** Decisions by which a write gave way to one that it had been made on top of. */
-  readonly needless: () => ReadonlyArray<{ readonly row: string; readonly loser: string; readonly winner: string }>
+  /** Decisions between a write and one that it had been made on top of. */
+  readonly needless: () => ReadonlyArray<{ readonly row: string; readonly earlier: string; readonly later: string }>
   /** What a device wrote while it belonged to nobody belongs to this user. */
   readonly attached: (device: string, user: string) => void
   /** The writes of a device that was rolled back: those to `pending` rows are gone unless they are in `kept`. */
@@ -83,7 +83,8 @@ export const make = (): Ledger => {
   const next = new Map<string, Set<string>>()
   const ofTwins = new Set<string>()
   const wentBack = new Map<string, StampedRows>()
-  const needless: Array<{ readonly row: string; readonly loser: string; readonly winner: string }> = []
+  const onTopOf = new Map<string, string>()
+  const needless: Array<{ readonly row: string; readonly earlier: string; readonly later: string }> = []
   let deletions = 0
 
   const link = (from: string, to: string) => {
@@ -113,6 +114,11 @@ export const make = (): Ledger => {
     return seen
   }
 
+  const isOnTop = (later: string, earlier: string): boolean => {
+    for (let name = onTopOf.get(later); name !== undefined; name = onTopOf.get(name)) if (name === earlier) return true
+    return false
+  }
+
   /** The row is gone because a row that it belonged to is gone. */
   const wentAlong = (names: Iterable<string>): boolean =>
     Array.from(names).some((name) => (writes.get(name)?.owners ?? []).some((owner) => deletionsOf(owner).length > 0))
@@ -122,7 +128,10 @@ export const make = (): Ledger => {
       for (const [row, { owners, stamp }] of after) {
         const old = before.get(row)?.stamp
         if (old === stamp) continue
-        if (!writes.has(stamp)) note(stamp, { row, device, user, deletes: false, owners })
+        if (!writes.has(stamp)) {
+          note(stamp, { row, device, user, deletes: false, owners })
+          if (old !== undefined) onTopOf.set(stamp, old)
+        }
         if (old !== undefined) link(old, stamp)
         else for (const name of deletionsOf(row)) link(name, stamp)
       }
@@ -135,8 +144,10 @@ export const make = (): Ledger => {
       }
     },
     decided: ({ loser, row, winner }) => {
-      if (loser !== undefined && winner !== undefined && loser !== winner && reached(winner).has(loser)) {
-        needless.push({ row, loser, winner })
+      for (const [earlier, later] of [[loser, winner], [winner, loser]]) {
+        if (earlier !== undefined && later !== undefined && isOnTop(later, earlier)) {
+          needless.push({ row, earlier, later })
+        }
       }
       const of = (stamp: string | undefined) => {
         if (stamp !== undefined) return [stamp]

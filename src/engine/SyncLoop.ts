@@ -213,8 +213,11 @@ export const run = Effect.fnUntraced(function*(work: LoopWork): Effect.fn.Return
       const wanted = mayWatch && state.hold === "none" && !now.downloadsPaused
       if (openFor !== undefined) {
         const current = openFor.sourceId === caller.sourceId && openFor.userId === caller.userId
-        if (wanted && current) return
+        const outworn = yield* stream.isOutworn
+        if (wanted && current && !outworn) return
         yield* closeStream
+        // Not at once: a server that never takes the first token would have a new stream after every request.
+        if (outworn) watch = { ...watch, openAt: now.now + pauses.shortest * now.jitter }
       }
       if (!wanted || !idle || watch.forbidden) return
       if (watch.advertised !== true && now.now >= watch.askAt) {

@@ -90,6 +90,8 @@ export const ended = (
 export interface WatchStream {
   /** For whom the stream was opened; `undefined` while there is none. */
   readonly openFor: Effect.Effect<Caller | undefined>
+  /** Whether the server has taken another token than the stream's since it was opened. */
+  readonly isOutworn: Effect.Effect<boolean, never, SyncApi>
   /** Opens a stream from the checkpoint on; what it brings comes as signals. */
   readonly open: (caller: Caller, checkpoint: number) => Effect.Effect<void, never, SyncApi>
   readonly close: Effect.Effect<void>
@@ -106,12 +108,18 @@ export const make = Effect.fnUntraced(function*(
 ): Effect.fn.Return<WatchStream, never, Scope.Scope> {
   const handle = yield* FiberHandle.make()
   let openFor: Caller | undefined
+  let refreshes: number | undefined
 
   const listen = (caller: Caller, checkpoint: number) =>
     Effect.flatMap(
       SyncApi,
       (api) =>
-        api.watch(caller, checkpoint, { onOpen: signals.notify({ _tag: "StreamOpened" }) }).pipe(
+        api.watch(caller, checkpoint, {
+          onOpen: Effect.zipRight(
+            Effect.map(api.tokenRefreshes, (now) => void (refreshes = now)),
+            signals.notify({ _tag: "StreamOpened" })
+          )
+        }).pipe(
           Stream.runForEach((event) => signals.notify({ _tag: "Announced", bundleSeq: event.bundle_seq })),
           Effect.provideService(CurrentOperation, "pullToStable"),
           Effect.catchAll((failure) =>
@@ -125,9 +133,14 @@ export const make = Effect.fnUntraced(function*(
 
   return {
     openFor: Effect.sync(() => openFor),
+    isOutworn: Effect.flatMap(
+      SyncApi,
+      (api) => Effect.map(api.tokenRefreshes, (now) => refreshes !== undefined && refreshes !== now)
+    ),
     open: (caller, checkpoint) =>
       Effect.suspend(() => {
         openFor = caller
+        refreshes = undefined
         return Effect.asVoid(FiberHandle.run(handle, listen(caller, checkpoint)))
       }),
     close: Effect.suspend(() => {

@@ -6,7 +6,7 @@ import { checkInvariants } from "./support/Invariants.js"
 import type { Route } from "./support/Network.js"
 import { before, changed, lost, refused } from "./support/Network.js"
 import { secondsPass } from "./support/Time.js"
-import type { World } from "./support/World.js"
+import type { DeviceOptions, World } from "./support/World.js"
 import { contents, makeWorld } from "./support/World.js"
 
 /** Listens, looks every ten seconds, pulls without an event every ten minutes. */
@@ -30,7 +30,7 @@ const count = (routes: ReadonlyArray<Route>, route: Route) => routes.filter((one
 const streams = ({ server }: World) => Effect.flatMap(server, (running) => running.watcherCount("ann"))
 
 /** A device that listens: the loop runs, and its first requests are forgotten. */
-const listener = (world: World, options: Partial<SyncOptions> = {}) =>
+const listener = (world: World, options: DeviceOptions = {}) =>
   Effect.gen(function*() {
     const device = yield* world.attached({ ...listening, ...options })
     yield* Effect.forkScoped(device.sync.run)
@@ -282,6 +282,33 @@ describe("the life of a stream [retry-and-loops.md §2.1, §5]", () => {
 })
 
 describe("whether to listen [retry-and-loops.md §5.1]", () => {
+  it.scoped("is opened again when the server has refused the token that it bears, after the shortest pause", () =>
+    Effect.gen(function*() {
+      const world = yield* makeWorld()
+      const a = yield* listener(world, { tokens: 2 })
+      yield* world.network.fault("pull", refused(401, "unauthorized"))
+      yield* world.write([{ table: "users", key: "s1", payload: { name: "S", email: null, score: 1 } }])
+      yield* secondsPass(5)
+      assert.deepStrictEqual(yield* world.network.asked, ["pull", "pull"])
+      assert.isFalse(yield* watching(a))
+      yield* secondsPass(10)
+      // The first one because nobody listens, the last one for what may have come before the stream.
+      assert.deepStrictEqual(yield* world.network.asked, ["pull", "watch", "pull"])
+      assert.isTrue(yield* watching(a))
+      assert.strictEqual(yield* streams(world), 1)
+    }))
+
+  it.scoped("stays open when the server takes the same token the second time", () =>
+    Effect.gen(function*() {
+      const world = yield* makeWorld()
+      const a = yield* listener(world)
+      yield* world.network.fault("pull", refused(401, "unauthorized"))
+      yield* world.write([{ table: "users", key: "s1", payload: { name: "S", email: null, score: 1 } }])
+      yield* secondsPass(5)
+      assert.strictEqual(count(yield* world.network.asked, "watch"), 0)
+      assert.isTrue(yield* watching(a))
+    }))
+
   it.scoped("never, when the mode is off", () =>
     Effect.gen(function*() {
       const world = yield* makeWorld()

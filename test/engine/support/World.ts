@@ -2,10 +2,10 @@
  * A world of its own for a test: a real server on a database of its own that can be copied, restored and replaced, the
  * network to it, and any number of devices.
  */
-import { HttpClient } from "@effect/platform"
+import { HttpClient, HttpClientRequest } from "@effect/platform"
 import { SqlClient } from "@effect/sql"
 import { SqliteClient } from "@effect/sql-sqlite-node"
-import { Chunk, Context, Effect, Layer, Scope, Stream } from "effect"
+import { Chunk, Context, Effect, Layer, Option, Redacted, Scope, Stream } from "effect"
 import * as fs from "node:fs"
 import * as os from "node:os"
 import * as path from "node:path"
@@ -34,6 +34,11 @@ export type DeviceOptions = Partial<SyncOptions> & {
   readonly user?: string | undefined
   /** Whom the token says it is for; it does not say by default. */
   readonly tokenOf?: string | undefined
+  /**
+   * Tokens one after the other, the next one for every forced refresh, the last one for ever: each is the user's name
+   * with a number, which no server of a test minds.
+   */
+  readonly tokens?: number | undefined
 }
 
 export interface World {
@@ -73,6 +78,22 @@ const withoutHistory = (text: string): string => {
 }
 
 const user = "ann"
+
+const credentialsOf = (given: DeviceOptions): Layer.Layer<Credentials> => {
+  const name = given.user ?? user
+  if (given.tokens === undefined) return Credentials.layerBearer(name, { userId: given.tokenOf })
+  const last = given.tokens
+  let number = 1
+  return Credentials.layer(({ forceRefresh }) =>
+    Effect.sync(() => {
+      if (forceRefresh && number < last) number++
+      return { token: Redacted.make(`${name};${number}`), userId: Option.fromNullable(given.tokenOf) }
+    })
+  )
+}
+
+const withoutNumber = (request: HttpClientRequest.HttpClientRequest) =>
+  HttpClientRequest.setHeader(request, "authorization", (request.headers["authorization"] ?? "").replace(/;\d+$/, ""))
 
 /** A folder that is gone with the test. */
 export const temporaryFolder = Effect.acquireRelease(
@@ -117,11 +138,11 @@ export const makeWorld = Effect.fnUntraced(function*(options: WorldOptions = {})
 
   const deviceOn = (sql: SqlClient.SqlClient, given: DeviceOptions) =>
     Effect.gen(function*() {
-      const credentials = yield* Layer.build(Credentials.layerBearer(given.user ?? user, { userId: given.tokenOf }))
+      const credentials = yield* Layer.build(credentialsOf(given))
       const sync = yield* makeClient({ baseUrl: "http://localhost", schema: "business", tables, ...given }).pipe(
         Effect.provide(credentials),
         Effect.provideService(SqlClient.SqlClient, sql),
-        Effect.provideService(HttpClient.HttpClient, network.client)
+        Effect.provideService(HttpClient.HttpClient, HttpClient.mapRequest(network.client, withoutNumber))
       )
       const run: Device["run"] = (text, parameters) => Effect.orDie(sql.unsafe(text, parameters))
       return { sync, sql, run } satisfies Device

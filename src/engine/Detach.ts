@@ -57,9 +57,8 @@ const anonymous = Effect.gen(function*() {
 export const detach: Effect.Effect<DetachResult, DatabaseError | GateError, Environment> = Effect.gen(function*() {
   const db = yield* SyncDatabase
   const result = yield* db.authoritative(Effect.gen(function*() {
-    const situation = yield* Status.situation
+    const { durable, pending, situation } = yield* Status.observe
     yield* Gates.pass("detach", situation)
-    const { durable, pending } = yield* Status.observe
     const status = Status.pendingStatusOf(durable, pending)
     if (durable.operation.kind === "remote_replace") {
       // Nothing pending and attached: the snapshot has been applied, only the end of the replace was missing.

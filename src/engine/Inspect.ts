@@ -5,6 +5,7 @@
  */
 import type { SqlError } from "@effect/sql/SqlError"
 import * as Effect from "effect/Effect"
+import * as Schema from "effect/Schema"
 import type { SyncOperation } from "../contract/SyncOperation.js"
 import type { SourceInfo } from "../contract/SyncResult.js"
 import type { Inspection } from "../contract/SyncResult.js"
@@ -18,7 +19,11 @@ interface Stages {
   readonly push: number
   readonly snapshot: number
   readonly sources: number
+  /** A JSON array of table names. */
+  readonly registered: string
 }
+
+const decodeNames = Schema.decodeSync(Schema.parseJson(Schema.Array(Schema.String)))
 
 const operations: ReadonlyArray<SyncOperation> = [
   "open",
@@ -45,14 +50,13 @@ const operations: ReadonlyArray<SyncOperation> = [
 export const inspect: Effect.Effect<Inspection, SqlError, SyncDatabase | Session.Session> = Effect.gen(function*() {
   const db = yield* SyncDatabase
   const memory = yield* Session.memory
-  const { durable, pending, situation } = yield* Status.observe
-  const [stages] = yield* db.all<Stages>(
-    `SELECT EXISTS (SELECT 1 FROM _sync_push_stage) AS push, EXISTS (SELECT 1 FROM _sync_snapshot_stage) AS snapshot,
-            (SELECT count(*) FROM _sync_source_state) AS sources`
-  )
-  const registered = yield* db.all<{ readonly table_name: string }>(
-    "SELECT table_name FROM _sync_managed_tables ORDER BY table_name"
-  )
+  const { durable, extra: stages, pending, situation } = yield* Status.observeWith<Stages>([
+    "EXISTS (SELECT 1 FROM _sync_push_stage) AS push",
+    "EXISTS (SELECT 1 FROM _sync_snapshot_stage) AS snapshot",
+    "(SELECT count(*) FROM _sync_source_state) AS sources",
+    "(SELECT json_group_array(table_name ORDER BY table_name) FROM _sync_managed_tables) AS registered"
+  ])
+  const registered = decodeNames(stages.registered)
   const configured = new Set((yield* db.tables).tables.map((table) => table.name))
   const { attachment, operation, outbox } = durable
   return {
@@ -66,7 +70,7 @@ export const inspect: Effect.Effect<Inspection, SqlError, SyncDatabase | Session
       rebuildRequired: attachment.rebuildRequired,
       initializationPending: attachment.initializationId !== ""
     },
-    source: { nextSourceBundleId: durable.source.nextSourceBundleId, knownSources: stages?.sources ?? 0 },
+    source: { nextSourceBundleId: durable.source.nextSourceBundleId, knownSources: stages.sources },
     operation: {
       kind: operation.kind,
       ...(operation.kind === "source_recovery"
@@ -84,9 +88,9 @@ export const inspect: Effect.Effect<Inspection, SqlError, SyncDatabase | Session
       ...(outbox.remoteBundleSeq > 0 ? { remoteBundleSeq: outbox.remoteBundleSeq } : {})
     },
     dirtyRowCount: pending.dirty,
-    stagedPushRows: stages?.push === 1,
-    stagedSnapshotRows: stages?.snapshot === 1,
-    tables: registered.map((row) => ({ table: row.table_name, configured: configured.has(row.table_name) })),
+    stagedPushRows: stages.push === 1,
+    stagedSnapshotRows: stages.snapshot === 1,
+    tables: registered.map((table) => ({ table, configured: configured.has(table) })),
     refusals: operations.flatMap((name) => {
       const refusal = refusalOf(name, situation)
       return refusal === undefined ? [] : [{ operation: name, tag: refusal._tag, action: actionOf[refusal._tag] }]
@@ -95,19 +99,16 @@ export const inspect: Effect.Effect<Inspection, SqlError, SyncDatabase | Session
 })
 
 /**
- * The source of this database and whether it can go on.
+ * The source of this database and whether it can go on. Pure.
  *
  * @since 0.1.0
  * @category reading
  */
-export const sourceInfo: Effect.Effect<SourceInfo, SqlError, SyncDatabase> = Effect.map(
-  ClientState.read,
-  ({ attachment, operation }) => ({
-    currentSourceId: attachment.sourceId,
-    rebuildRequired: attachment.rebuildRequired,
-    sourceRecoveryRequired: operation.kind === "source_recovery",
-    ...(operation.kind === "source_recovery"
-      ? { sourceRecoveryReason: ClientState.recoveryReason(operation.reason) }
-      : {})
-  })
-)
+export const sourceInfoOf = ({ attachment, operation }: ClientState.DurableState): SourceInfo => ({
+  currentSourceId: attachment.sourceId,
+  rebuildRequired: attachment.rebuildRequired,
+  sourceRecoveryRequired: operation.kind === "source_recovery",
+  ...(operation.kind === "source_recovery"
+    ? { sourceRecoveryReason: ClientState.recoveryReason(operation.reason) }
+    : {})
+})

@@ -1,5 +1,5 @@
 /**
- * Status reads (errors.md §2): two statements, whatever the number of rows.
+ * Status reads (errors.md §2): one statement, whatever the number of rows, so that what it says is true of one moment.
  *
  * @since 0.1.0
  */
@@ -13,19 +13,13 @@ import { SyncDatabase } from "../storage/SyncDatabase.js"
 import type { Situation } from "./Gates.js"
 import * as Session from "./Session.js"
 
-interface Pending {
-  readonly dirty: number
-  readonly frozen: number
-  readonly materialized: boolean
-}
-
 /**
  * Pending work as the host sees it.
  *
  * @since 0.1.0
  * @category deciding
  */
-export const pendingStatusOf = (durable: DurableState, pending: Pending): PendingSyncStatus => {
+export const pendingStatusOf = (durable: DurableState, pending: DirtyRows.Pending): PendingSyncStatus => {
   const pendingRowCount = pending.dirty + pending.frozen + (durable.attachment.initializationId === "" ? 0 : 1)
   return {
     pendingRowCount,
@@ -40,7 +34,7 @@ export const pendingStatusOf = (durable: DurableState, pending: Pending): Pendin
  * @since 0.1.0
  * @category deciding
  */
-export const statusOf = (durable: DurableState, pending: Pending): SyncStatus => ({
+export const statusOf = (durable: DurableState, pending: DirtyRows.Pending): SyncStatus => ({
   authority: durable.attachment.initializationId !== ""
     ? "pending_local_seed"
     : pending.materialized
@@ -51,19 +45,33 @@ export const statusOf = (durable: DurableState, pending: Pending): SyncStatus =>
 })
 
 /**
- * Durable state, pending counts and what the gates judge by, in the ambient transaction if there is one.
+ * What one read of the durable state says.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Observed {
+  readonly durable: DurableState
+  readonly pending: DirtyRows.Pending
+  readonly situation: Situation
+}
+
+/**
+ * Durable state, pending counts and what the gates judge by, with further scalar expressions in the same statement; in
+ * the ambient transaction if there is one.
  *
  * @since 0.1.0
  * @category reading
  */
-export const observe: Effect.Effect<
-  { readonly durable: DurableState; readonly pending: Pending; readonly situation: Situation },
-  SqlError,
-  SyncDatabase | Session.Session
-> = Effect.gen(function*() {
+export const observeWith = Effect.fnUntraced(function*<Extra extends object>(
+  columns: ReadonlyArray<string>
+): Effect.fn.Return<Observed & { readonly extra: Extra }, SqlError, SyncDatabase | Session.Session> {
   const db = yield* SyncDatabase
-  const durable = yield* ClientState.read
-  const pending = yield* DirtyRows.pending
+  const { extra, state: durable } = yield* ClientState.readWith<DirtyRows.PendingRow & Extra>([
+    ...DirtyRows.pendingColumns,
+    ...columns
+  ])
+  const pending = DirtyRows.pendingOf(extra)
   const situation: Situation = {
     memory: yield* Session.memory,
     durable,
@@ -71,8 +79,16 @@ export const observe: Effect.Effect<
     dirtyRowCount: pending.dirty,
     outboxRowCount: pending.frozen
   }
-  return { durable, pending, situation }
+  return { durable, pending, situation, extra }
 })
+
+/**
+ * {@link observeWith} nothing further.
+ *
+ * @since 0.1.0
+ * @category reading
+ */
+export const observe: Effect.Effect<Observed, SqlError, SyncDatabase | Session.Session> = observeWith([])
 
 /**
  * What the gates judge by.

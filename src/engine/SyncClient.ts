@@ -45,7 +45,7 @@ import { attach } from "./Attach.js"
 import * as Detach from "./Detach.js"
 import type { GateError } from "./Gates.js"
 import * as Gates from "./Gates.js"
-import { inspect, sourceInfo } from "./Inspect.js"
+import { inspect, sourceInfoOf } from "./Inspect.js"
 import type { OpenError } from "./Open.js"
 import { open } from "./Open.js"
 import * as OperationLock from "./OperationLock.js"
@@ -345,7 +345,7 @@ export const make = Effect.fnUntraced(function*(
 
   const statusRead = <A>(
     operation: SyncOperation,
-    project: (observed: Effect.Effect.Success<typeof Status.observe>) => A
+    project: (observed: Status.Observed) => A
   ) =>
     readOnly(
       operation,
@@ -374,7 +374,7 @@ export const make = Effect.fnUntraced(function*(
     sync: exclusive("sync", Detach.sync),
     rebuild: exclusive("rebuild", Pull.rebuild(Push.settle)),
     lastBundleSeqSeen: statusRead("lastBundleSeqSeen", ({ durable }) => durable.attachment.checkpoint),
-    sourceInfo: readOnly("sourceInfo", gated("sourceInfo", sourceInfo)),
+    sourceInfo: statusRead("sourceInfo", ({ durable }) => sourceInfoOf(durable)),
     inspect: readOnly("inspect", inspect),
     close,
     pauseUploads: switched({ uploadsPaused: true }),

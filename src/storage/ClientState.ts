@@ -130,31 +130,16 @@ const operationOf = (row: StateRow): Operation => {
   }
 }
 
-/**
- * Reads all singletons in one statement. Joins the ambient transaction.
- *
- * @since 0.1.0
- * @category reading
- */
-export const read: Effect.Effect<DurableState, SqlError, SyncDatabase> = Effect.gen(function*() {
-  const db = yield* SyncDatabase
-  const [row] = yield* db.all<StateRow>(
-    `SELECT a.current_source_id, a.binding_state, a.attached_user_id, a.schema_name, a.last_bundle_seq_seen,
+const stateColumns = `a.current_source_id, a.binding_state, a.attached_user_id, a.schema_name, a.last_bundle_seq_seen,
             a.rebuild_required, a.pending_initialization_id,
             o.kind, o.target_user_id, o.reason, o.replacement_source_id, o.staged_snapshot_id,
             o.snapshot_bundle_seq, o.snapshot_row_count,
             b.state, b.source_id, b.source_bundle_id, b.canonical_request_hash, b.row_count, b.initialization_id,
             b.remote_bundle_hash, b.remote_bundle_seq,
             e.newest_bundle_seq, e.newest_bundle_hash, e.history_id, e.rows_of_user_id, e.engine_epoch,
-            s.next_source_bundle_id, s.owner_user_id
-       FROM _sync_attachment_state AS a
-       JOIN _sync_operation_state AS o ON o.singleton_key = 1
-       JOIN _sync_outbox_bundle AS b ON b.singleton_key = 1
-       JOIN _sync_engine_state AS e ON e.singleton_key = 1
-       LEFT JOIN _sync_source_state AS s ON s.source_id = a.current_source_id
-      WHERE a.singleton_key = 1`
-  )
-  if (row === undefined) return yield* Effect.dieMessage("the singleton rows of the sync state are missing")
+            s.next_source_bundle_id, s.owner_user_id`
+
+const stateOf = (row: StateRow): DurableState => {
   const operation = operationOf(row)
   return {
     attachment: {
@@ -191,7 +176,43 @@ export const read: Effect.Effect<DurableState, SqlError, SyncDatabase> = Effect.
     rowsOfUserId: row.rows_of_user_id,
     engineEpoch: row.engine_epoch
   }
+}
+
+/**
+ * Reads all singletons, and whatever else the scalar expressions in `columns` say, in one statement: one consistent read
+ * of the last committed state, or of the ambient transaction's. Members of the extra columns must not be named like
+ * columns of the singletons.
+ *
+ * @since 0.1.0
+ * @category reading
+ */
+export const readWith = Effect.fnUntraced(function*<Extra extends object>(
+  columns: ReadonlyArray<string>
+): Effect.fn.Return<{ readonly state: DurableState; readonly extra: Extra }, SqlError, SyncDatabase> {
+  const db = yield* SyncDatabase
+  const [row] = yield* db.all<StateRow & Extra>(
+    `SELECT ${[...columns, stateColumns].join(", ")}
+       FROM _sync_attachment_state AS a
+       JOIN _sync_operation_state AS o ON o.singleton_key = 1
+       JOIN _sync_outbox_bundle AS b ON b.singleton_key = 1
+       JOIN _sync_engine_state AS e ON e.singleton_key = 1
+       LEFT JOIN _sync_source_state AS s ON s.source_id = a.current_source_id
+      WHERE a.singleton_key = 1`
+  )
+  if (row === undefined) return yield* Effect.dieMessage("the singleton rows of the sync state are missing")
+  return { state: stateOf(row), extra: row }
 })
+
+/**
+ * Reads all singletons in one statement. Joins the ambient transaction.
+ *
+ * @since 0.1.0
+ * @category reading
+ */
+export const read: Effect.Effect<DurableState, SqlError, SyncDatabase> = Effect.map(
+  readWith([]),
+  ({ state }) => state
+)
 
 const assignments = (values: Readonly<Record<string, string | number>>): string =>
   Object.keys(values).map((column) => `${column} = ?`).join(", ")

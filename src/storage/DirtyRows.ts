@@ -40,24 +40,65 @@ export const exists: Effect.Effect<boolean, SqlError, SyncDatabase> = Effect.fla
 )
 
 /**
- * What pending work there is, in one statement: dirty rows, frozen rows (`max(row_ordinal) + 1`), an unacknowledged
- * seed, and whether any live row is known to the server (errors.md §2).
+ * What pending work there is.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Pending {
+  readonly dirty: number
+  readonly frozen: number
+  /** Whether any live row is known to the server. */
+  readonly materialized: boolean
+}
+
+/**
+ * The answer to {@link pendingColumns}.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface PendingRow {
+  readonly dirty: number
+  readonly frozen: number
+  readonly materialized: number
+}
+
+/**
+ * Scalar expressions, each with its name: dirty rows, frozen rows (`max(row_ordinal) + 1`) and whether any live row is
+ * known to the server (errors.md §2).
+ *
+ * @since 0.1.0
+ * @category sql
+ */
+export const pendingColumns: ReadonlyArray<string> = [
+  "(SELECT count(*) FROM _sync_dirty_rows) AS dirty",
+  `(SELECT coalesce(max(row_ordinal) + 1, 0) FROM _sync_outbox_rows WHERE ${ofBundle}) AS frozen`,
+  "EXISTS (SELECT 1 FROM _sync_row_state WHERE deleted = 0) AS materialized"
+]
+
+/**
+ * The pending work of an answer.
+ *
+ * @since 0.1.0
+ * @category conversions
+ */
+export const pendingOf = ({ dirty, frozen, materialized }: PendingRow): Pending => ({
+  dirty,
+  frozen,
+  materialized: materialized === 1
+})
+
+/**
+ * What pending work there is, in one statement.
  *
  * @since 0.1.0
  * @category reading
  */
-export const pending: Effect.Effect<
-  { readonly dirty: number; readonly frozen: number; readonly materialized: boolean },
-  SqlError,
-  SyncDatabase
-> = Effect.flatMap(SyncDatabase, (db) =>
+export const pending: Effect.Effect<Pending, SqlError, SyncDatabase> = Effect.flatMap(SyncDatabase, (db) =>
   Effect.map(
-    db.all<{ readonly dirty: number; readonly frozen: number; readonly materialized: number }>(
-      `SELECT (SELECT count(*) FROM _sync_dirty_rows) AS dirty,
-              (SELECT coalesce(max(row_ordinal) + 1, 0) FROM _sync_outbox_rows WHERE ${ofBundle}) AS frozen,
-              EXISTS (SELECT 1 FROM _sync_row_state WHERE deleted = 0) AS materialized`
-    ),
-    ([row]) => ({ dirty: row?.dirty ?? 0, frozen: row?.frozen ?? 0, materialized: row?.materialized === 1 })
+    db.all<PendingRow>(`SELECT ${pendingColumns.join(", ")}`),
+    ([row]) => pendingOf(row ?? { dirty: 0, frozen: 0, materialized: 0 })
   ))
 
 /**

@@ -62,7 +62,10 @@ export class SyncDatabase extends Context.Tag("oversqlite/SyncDatabase")<SyncDat
     StorageError | DatabaseTakenOver | ConfigurationError | Exclude<E, SqlError> | Exclude<E2, SqlError>,
     R | R2
   >
-  /** The transaction of `open`: not fenced, because it takes the database over by writing the new epoch. */
+  /**
+   * The transaction of `open`: not fenced, because it takes the database over by writing the new epoch. Tables that were
+   * altered get their new triggers here too.
+   */
   readonly takeOver: <A, E, R>(
     self: (epoch: number) => Effect.Effect<A, E | SqlError, R>
   ) => Effect.Effect<A, StorageError | ConfigurationError | Exclude<E, SqlError>, R>
@@ -142,16 +145,18 @@ export const make = Effect.fnUntraced(function*(
         keepingTables(immediate(sql, onCommitFailure)(Effect.zipRight(fence, silenced(self))))
       ),
     takeOver: (self) =>
-      catchSql(
+      catchSql(keepingTables(
         immediate(sql)(Effect.gen(function*() {
           const [row] = yield* all<Fence>(
-            "UPDATE _sync_engine_state SET engine_epoch = engine_epoch + 1 WHERE singleton_key = 1 RETURNING engine_epoch, 0 AS schema_version"
+            `UPDATE _sync_engine_state SET engine_epoch = engine_epoch + 1 WHERE singleton_key = 1
+          RETURNING engine_epoch, (SELECT schema_version FROM pragma_schema_version) AS schema_version`
           )
           const epoch = row?.engine_epoch ?? 0
+          if (row !== undefined) yield* refresh(row.schema_version)
           const result = yield* self(epoch)
           return { epoch, result }
         }))
-      ).pipe(Effect.map(({ epoch, result }) => {
+      )).pipe(Effect.map(({ epoch, result }) => {
         MutableRef.set(ownEpoch, epoch)
         return result
       }))

@@ -1,6 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
 import type { Inspection } from "oversqlite"
+import { counting } from "../storage/support/database.js"
 import { dump } from "./support/Database.js"
 import { inspectedAs, operationNames, outcomeOf, shortOf } from "./support/Operations.js"
 import { durableState, states } from "./support/States.js"
@@ -107,4 +108,16 @@ describe("inspect [errors.md §2]", () => {
       assert.deepStrictEqual(replace.operation, { kind: "remote_replace", targetUserId: "ann" })
       assert.isTrue(replace.stagedSnapshotRows)
     }))
+})
+
+describe("a status read is one read of the last committed state [lifecycle.md §1.3]", () => {
+  for (const name of ["pendingSyncStatus", "syncStatus", "lastBundleSeqSeen", "sourceInfo", "inspect"] as const) {
+    it.scoped(`${name}: one statement, so that no write can come between its parts`, () =>
+      Effect.gen(function*() {
+        const device = yield* states["dirty only"].build(yield* makeWorld())
+        const [, { statements, transactions }] = yield* counting<unknown, unknown, never>(device.sync[name])
+        assert.lengthOf(statements, 1)
+        assert.strictEqual(transactions, 0)
+      }))
+  }
 })

@@ -258,6 +258,41 @@ describe("what open leaves in memory [lifecycle.md §3]", () => {
     }))
 })
 
+describe("tables altered since the client was built [capture.md §10]", () => {
+  it.scoped("the rows that were there before are captured with the columns of now, and writes after them too", () =>
+    Effect.gen(function*() {
+      const device = yield* (yield* makeWorld()).device()
+      yield* device.run("ALTER TABLE users ADD COLUMN age INTEGER")
+      // Past the triggers, as rows that were there before.
+      yield* device.run("UPDATE _sync_apply_state SET apply_mode = 1")
+      yield* device.run("INSERT INTO users VALUES ('u1', 'Ann', NULL, 1.5, 40)")
+      yield* device.run("UPDATE _sync_apply_state SET apply_mode = 0")
+      yield* device.sync.open
+      assert.deepStrictEqual((yield* dirtyRows(device)).map(({ payload }) => payload), [
+        { id: "u1", name: "Ann", email: null, score: 1.5, age: 40 }
+      ])
+      yield* device.run("UPDATE users SET age = 41")
+      yield* checkInvariants(device)
+    }))
+
+  it.scoped("one that cannot be synchronised any more: the error of construction, and nothing changes", () =>
+    Effect.gen(function*() {
+      const device = yield* (yield* makeWorld()).device()
+      yield* device.run("ALTER TABLE posts RENAME TO notes")
+      const before = yield* dump(device)
+      yield* failsWith(device.sync.open, {
+        _tag: "ConfigurationError",
+        code: "key_column_missing",
+        table: "posts",
+        operation: "open"
+      })
+      assert.deepStrictEqual(yield* dump(device), before)
+      yield* device.run("ALTER TABLE notes RENAME TO posts")
+      yield* device.sync.open
+      yield* checkInvariants(device)
+    }))
+})
+
 describe("open is one transaction [lifecycle.md §3]", () => {
   it.scoped("cut off after any statement it has done all or nothing", () =>
     Effect.gen(function*() {

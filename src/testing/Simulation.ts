@@ -22,6 +22,7 @@ import * as Office from "./OfficeSchema.js"
 import * as Prng from "./Prng.js"
 import * as Script from "./Script.js"
 import type { Step } from "./Script.js"
+import { pruneHistory, restoreServer, users } from "./ServerSteps.js"
 import * as Settling from "./Settling.js"
 import type { SimulatedDevice } from "./SimulatedDevice.js"
 import * as Devices from "./SimulatedDevice.js"
@@ -123,8 +124,6 @@ export class SimulationFailed extends Data.TaggedError("SimulationFailed")<{ rea
   }
 }
 
-const users = ["ann", "bob"] as const
-
 const smallPages: Partial<SyncOptions> = {
   uploadLimit: 3,
   downloadLimit: 2,
@@ -160,16 +159,6 @@ const copyOf = Effect.fnUntraced(function*(state: State, device: SimulatedDevice
   if (device.running === undefined) return undefined
   yield* Effect.orDie(device.running.second.unsafe("VACUUM INTO ?", [copy]))
   return copy
-})
-
-const restoreServer = Effect.fnUntraced(function*(state: State, backup: string, renewHistory: boolean) {
-  const held: Array<ReadonlyMap<string, { readonly stamp: string; readonly owners: ReadonlyArray<string> }>> = []
-  for (const { running } of state.devices) {
-    if (running !== undefined) held.push(yield* Effect.orDie(stampedRows(running.second, state.schema)))
-  }
-  yield* state.server.restore(backup, renewHistory)
-  state.historyWentBack = true
-  for (const user of users) state.ledger.serverWentBack(user, yield* state.server.rows(user), held)
 })
 
 const perform = (state: State, step: Step, acknowledged: Map<string, number>): Effect.Effect<void> => {
@@ -274,7 +263,7 @@ const perform = (state: State, step: Step, acknowledged: Map<string, number>): E
         const service = yield* state.server.service
         if (service === undefined) return
         state.record.count("history pruned")
-        for (const user of users) yield* Effect.ignore(service.setRetainedFloor(user, 1 + prng.integer(12)))
+        for (const user of users) yield* pruneHistory(state, service, user, prng)
       })
     case "weather":
       return Effect.sync(() => {

@@ -12,7 +12,7 @@ import * as AnswerRules from "../protocol/AnswerRules.js"
 import type { SyncApi } from "../remote/SyncApi.js"
 import { SyncApi as Api, toTransportError } from "../remote/SyncApi.js"
 import * as ClientState from "../storage/ClientState.js"
-import type { CommittedBundle } from "../storage/CommittedStage.js"
+import type { StagedBundle } from "../storage/CommittedStage.js"
 import * as CommittedStage from "../storage/CommittedStage.js"
 import * as DirtyRows from "../storage/DirtyRows.js"
 import { onCommitFailure } from "../storage/ForeignKeys.js"
@@ -20,7 +20,7 @@ import type { FeaturesNeeded } from "../storage/Freeze.js"
 import * as Freeze from "../storage/Freeze.js"
 import * as Outbox from "../storage/Outbox.js"
 import { SyncDatabase } from "../storage/SyncDatabase.js"
-import { accept, refusedRow } from "./Answers.js"
+import { accept, refusedRow, violated } from "./Answers.js"
 import type { ConflictError } from "./Conflict.js"
 import * as Conflict from "./Conflict.js"
 import type { GateError } from "./Gates.js"
@@ -95,7 +95,7 @@ interface Replayed {
 
 /** The replay transaction, with the fork of a shared source id if the bundle was another writer's (push.md §8.2, §9). */
 const replay = Effect.fnUntraced(function*(
-  bundle: CommittedBundle,
+  bundle: StagedBundle,
   proven: boolean
 ): Effect.fn.Return<Replayed, PushError, Environment> {
   const db = yield* SyncDatabase
@@ -115,10 +115,16 @@ const replay = Effect.fnUntraced(function*(
   })
   const outcome = yield* db.authoritative(replaying, onCommitFailure).pipe(
     // A snapshot has no order of rows to stumble over (push.md §12).
-    Effect.catchTag(
-      "RowRefused",
-      () => Effect.as(Rebuild.replayPruned, { requeued: 0, discarded: 0, overtaken: false, sourceId: undefined })
-    )
+    Effect.catchTags({
+      RowRefused: () =>
+        Effect.as(Rebuild.replayPruned, { requeued: 0, discarded: 0, overtaken: false, sourceId: undefined }),
+      StageIncomplete: ({ actual, expected }) =>
+        violated("committed_bundle_chunk_fetch", {
+          rule: "count_mismatch",
+          expected: String(expected),
+          actual: String(actual)
+        })
+    })
   )
   if (outcome.sourceId !== undefined) yield* Session.remember({ sourceId: outcome.sourceId })
   const { tables } = yield* db.tables

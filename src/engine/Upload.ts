@@ -29,7 +29,7 @@ import type { RequestFailure } from "../remote/SyncApi.js"
 import { Refusal, SyncApi, toTransportError } from "../remote/SyncApi.js"
 import type { OutboxHeader } from "../storage/ClientState.js"
 import * as ClientState from "../storage/ClientState.js"
-import type { CommittedBundle } from "../storage/CommittedStage.js"
+import type { CommittedBundle, StagedBundle } from "../storage/CommittedStage.js"
 import * as CommittedStage from "../storage/CommittedStage.js"
 import * as Outbox from "../storage/Outbox.js"
 import { SyncDatabase } from "../storage/SyncDatabase.js"
@@ -51,7 +51,7 @@ import { hasSmallerLimit, refuse } from "./UploadRefusal.js"
  * @category models
  */
 export type UploadOutcome =
-  | { readonly _tag: "Staged"; readonly bundle: CommittedBundle; readonly proven: boolean }
+  | { readonly _tag: "Staged"; readonly bundle: StagedBundle; readonly proven: boolean }
   | { readonly _tag: "Conflict"; readonly details: ReadonlyArray<Wire.ConflictDetails> }
   | { readonly _tag: "ReplayPruned" }
   | { readonly _tag: "Thawed" }
@@ -210,12 +210,15 @@ const recordCommit = Effect.fnUntraced(function*(
 const isAnswered = (cause: Cause.Cause<{ readonly _tag: string }>): boolean =>
   Option.exists(Cause.failureOption(cause), (failure) => failure._tag === "ProtocolError")
 
-/** Fetches, checks and stages all committed rows (push.md §7). A page that fails is repeated alone. */
+/**
+ * Fetches, checks and stages all committed rows (push.md §7); rows of tables that are not configured are left out where
+ * the configuration says so. A page that fails is repeated alone.
+ */
 const fetch = Effect.fnUntraced(function*(
   bundle: CommittedBundle,
   budget: RetryPolicy.Budget
 ): Effect.fn.Return<
-  void,
+  StagedBundle,
   RequestFailure | ProtocolError | LocalDataError | DatabaseError,
   Environment
 > {
@@ -230,9 +233,11 @@ const fetch = Effect.fnUntraced(function*(
   const seen = new Set<string>()
   yield* db.transaction(CommittedStage.clear)
   let maxRows = pageSizes(config, limits).committedRows
-  let staged = 0
+  const ignoreUnknown = config.unknownTables === "ignore"
+  let received = 0
+  let ignored = 0
   for (let more = true; more;) {
-    const afterRowOrdinal = staged === 0 ? undefined : staged - 1
+    const afterRowOrdinal = received === 0 ? undefined : received - 1
     const answer = yield* budget.retry(
       shrinking(
         maxRows,
@@ -255,19 +260,25 @@ const fetch = Effect.fnUntraced(function*(
         seen
       })
     )
-    const stranger = findStranger(yield* db.tables, page.rows, { ignoreUnknown: false })
+    const tables = yield* db.tables
+    const stranger = findStranger(tables, page.rows, { ignoreUnknown })
     if (stranger !== undefined) return yield* strange(stranger)
-    yield* db.transaction(CommittedStage.stage(bundle.bundleSeq, staged, answer.page.text))
+    yield* db.transaction(CommittedStage.stage(bundle.bundleSeq, received, answer.page.text))
     digest.add(page.rows)
-    staged += page.rows.length
+    received += page.rows.length
+    if (ignoreUnknown) {
+      const known = new Set(tables.tables.map((table) => table.name))
+      ignored += page.rows.filter((row) => !known.has(row.table)).length
+    }
     more = page.has_more
     yield* budget.progress
-    yield* Session.report({ operation, phase: "fetch", done: staged, total: bundle.rowCount })
+    yield* Session.report({ operation, phase: "fetch", done: received, total: bundle.rowCount })
   }
   const { hash } = digest.finish()
   if (hash !== bundle.bundleHash) {
     return yield* violated(request, { rule: "hash_mismatch", expected: bundle.bundleHash, actual: hash })
   }
+  return { ...bundle, stagedRowCount: received - ignored }
 })
 
 const isTransient = (failure: { readonly _tag: string }): boolean =>
@@ -316,7 +327,7 @@ const attempt = Effect.fnUntraced(function*(
 ): Effect.fn.Return<UploadOutcome, UploadError | Refusal, Environment> {
   const db = yield* SyncDatabase
   const api = yield* SyncApi
-  const { retryPolicy } = yield* Session.Session
+  const { retryPolicy, scope } = yield* Session.Session
   const budget = yield* RetryPolicy.budget(retryPolicy, "push_pending")
   let furthest = 0
   // Only what was never reached before is progress; otherwise a session lost at every second chunk would go on for ever.
@@ -330,7 +341,8 @@ const attempt = Effect.fnUntraced(function*(
     const created = yield* create(frozenRowCount, seed.initializationId)
     if (created._tag === "AlreadyCommitted") return created
     const caller = yield* Session.caller
-    const discard = api.deletePushSession(caller, created.pushId)
+    // Nobody waits for it: what comes next does not depend on it.
+    const discard = Effect.forkIn(api.deletePushSession(caller, created.pushId), scope)
     if (seed.initialized) {
       // Somebody else has filled the scope: this seed is not wanted any more.
       yield* discard
@@ -353,8 +365,7 @@ const attempt = Effect.fnUntraced(function*(
   if (committed === undefined) return { _tag: "Thawed" }
   const { bundle, proven } = committed
   yield* budget.progress
-  yield* fetch(bundle, budget)
-  return { _tag: "Staged", bundle, proven }
+  return { _tag: "Staged", bundle: yield* fetch(bundle, budget), proven }
 })
 
 /**

@@ -11,7 +11,8 @@ import * as CommittedComparison from "./CommittedComparison.js"
 import * as DirtyRows from "./DirtyRows.js"
 import * as Outbox from "./Outbox.js"
 import * as RowApply from "./RowApply.js"
-import { hasKey, hasKeyIn, identifier, keyFromJson, localObject } from "./SqlText.js"
+import { hasKey, hasKeyIn, identifier, keyFromJson, literal, localObject } from "./SqlText.js"
+import { StageIncomplete } from "./StageIncomplete.js"
 import { SyncDatabase } from "./SyncDatabase.js"
 import type { SyncTable } from "./SyncTable.js"
 import { keyJsonOf } from "./WireRows.js"
@@ -31,6 +32,17 @@ export interface CommittedBundle {
 }
 
 /**
+ * A committed bundle whose rows are in the stage.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface StagedBundle extends CommittedBundle {
+  /** Rows that must be in the stage: those of the bundle without the ignored ones of unknown tables. */
+  readonly stagedRowCount: number
+}
+
+/**
  * Empties the stage.
  *
  * @since 0.1.0
@@ -43,7 +55,8 @@ export const clear: Effect.Effect<void, SqlError, SyncDatabase> = Effect.flatMap
 
 /**
  * Stages the rows of one page in one statement; `first` is the 0-based ordinal of its first row. The rows must have
- * passed `WireRows.findUnknown`. Payload texts stay as received.
+ * passed `WireRows.findStranger`; those of tables that are not registered are left out, so that their ordinals stay
+ * unused. Payload texts stay as received.
  *
  * @since 0.1.0
  * @category staging
@@ -55,29 +68,17 @@ export const stage = Effect.fnUntraced(function*(
 ): Effect.fn.Return<void, SqlError, SyncDatabase> {
   const db = yield* SyncDatabase
   const { tables } = yield* db.tables
+  const known = tables.map((table) => literal(table.name)).join(", ")
   yield* db.all(
     `INSERT INTO _sync_push_stage (bundle_seq, row_ordinal, schema_name, table_name, key_json, op, row_version, payload)
      SELECT ?, ? + r.key, r.value ->> 'schema', r.value ->> 'table',
             ${keyJsonOf(tables, "r.value ->> 'table'", "r.value -> 'key'")},
             r.value ->> 'op', r.value ->> 'row_version',
             CASE WHEN r.value ->> 'op' <> 'DELETE' THEN r.value -> 'payload' END
-       FROM json_each(?, '$.rows') AS r`,
+       FROM json_each(?, '$.rows') AS r WHERE r.value ->> 'table' IN (${known})`,
     [bundleSeq, first, page]
   )
 })
-
-/**
- * Number of rows staged for a bundle.
- *
- * @since 0.1.0
- * @category staging
- */
-export const stagedCount = (bundleSeq: number): Effect.Effect<number, SqlError, SyncDatabase> =>
-  Effect.flatMap(SyncDatabase, (db) =>
-    Effect.map(
-      db.all<{ readonly n: number }>("SELECT count(*) AS n FROM _sync_push_stage WHERE bundle_seq = ?", [bundleSeq]),
-      ([row]) => row?.n ?? 0
-    ))
 
 /**
  * What a replay did besides applying the bundle.
@@ -270,23 +271,31 @@ const settleVanished = Effect.fnUntraced(function*(): Effect.fn.Return<Vanished,
 /**
  * Replays the staged bundle over the tables, inside an authoritative transaction (push.md §9). `proven`: the bundle is
  * known to be this outbox's own; otherwise frozen and committed rows are compared first (push.md §8). The caller has
- * checked the stage's count and hash.
+ * checked the hash; a stage that has lost or gained rows since fails with `StageIncomplete`.
  *
  * @since 0.1.0
  * @category replay
  */
 export const replay = Effect.fnUntraced(function*(
-  bundle: CommittedBundle,
+  bundle: StagedBundle,
   proven: boolean
-): Effect.fn.Return<ReplayOutcome, SqlError | LocalDataError | RowApply.RowRefused, SyncDatabase> {
+): Effect.fn.Return<
+  ReplayOutcome,
+  SqlError | LocalDataError | RowApply.RowRefused | StageIncomplete,
+  SyncDatabase
+> {
   const db = yield* SyncDatabase
   const { tables } = yield* db.tables
   yield* load(bundle, proven)
-  const uploaded = new Set(
-    (yield* db.all<{ readonly table_name: string }>(
-      "SELECT DISTINCT table_name FROM temp._sync_incoming WHERE mode IN ('uploaded', 'overtaken')"
-    )).map((row) => row.table_name)
+  const loaded = yield* db.all<{ readonly table_name: string; readonly rows: number; readonly uploaded: number }>(
+    `SELECT table_name, count(*) AS rows, sum(mode IN ('uploaded', 'overtaken')) AS uploaded
+       FROM temp._sync_incoming GROUP BY table_name`
   )
+  const count = loaded.reduce((sum, { rows }) => sum + rows, 0)
+  if (count !== bundle.stagedRowCount) {
+    return yield* new StageIncomplete({ expected: bundle.stagedRowCount, actual: count })
+  }
+  const uploaded = new Set(loaded.filter((part) => part.uploaded > 0).map((part) => part.table_name))
   for (const table of tables) {
     if (uploaded.has(table.name)) yield* db.all(decide(table), [db.schema, table.name])
   }

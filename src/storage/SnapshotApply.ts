@@ -5,7 +5,6 @@
  * @since 0.1.0
  */
 import type { SqlError } from "@effect/sql/SqlError"
-import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
 import type { LocalDataError } from "../contract/SyncError.js"
 import type { LocalRowsSummary } from "../contract/SyncResult.js"
@@ -16,19 +15,9 @@ import * as PendingWork from "./PendingWork.js"
 import * as RowApply from "./RowApply.js"
 import * as SnapshotStage from "./SnapshotStage.js"
 import { identifier } from "./SqlText.js"
+import { StageIncomplete } from "./StageIncomplete.js"
 import { SyncDatabase } from "./SyncDatabase.js"
 import { forEachSlice } from "./WorkTables.js"
-
-/**
- * The number of staged or applied rows is not the announced one.
- *
- * @since 0.1.0
- * @category errors
- */
-export class StageIncomplete extends Data.TaggedError("StageIncomplete")<{
-  readonly expected: number
-  readonly actual: number
-}> {}
 
 /**
  * How a snapshot is applied.

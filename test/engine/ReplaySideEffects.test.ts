@@ -7,6 +7,7 @@ import { dirty, dirtyRows, outboxState, rowState } from "./support/Database.js"
 import type { Device } from "./support/Devices.js"
 import { checkInvariants } from "./support/Invariants.js"
 import { after, answerLost } from "./support/Network.js"
+import { failsWith } from "./support/Outcome.js"
 import type { World } from "./support/World.js"
 import { makeWorld } from "./support/World.js"
 
@@ -286,5 +287,66 @@ describe("an uploaded row that the server has removed again in the same bundle",
       yield* checkInvariants(device)
       yield* device.run("UPDATE rooms SET house = NULL")
       yield* converged(world, device)
+    }))
+})
+
+describe("rows of the own bundle whose table is not configured [push.md §7, client-state.md §3.1]", () => {
+  /** A device that does not know of rooms and boxes; the server sweeps the room of its house. */
+  const without = (options: Partial<SyncOptions>) =>
+    Effect.gen(function*() {
+      const world = yield* makeWorld({ declared: declared("cascade") })
+      const other = yield* world.attached(local)
+      yield* other.run("INSERT INTO houses VALUES ('h', 'House')")
+      yield* other.run("INSERT INTO rooms VALUES ('r', 'h', 'Room'), ('s', 'h', 'Shed')")
+      yield* other.sync.pushPending
+      const device = yield* world.attached({
+        ...local,
+        tables: local.tables.slice(0, 1),
+        unknownTables: "ignore",
+        committedRowsLimit: 2,
+        ...options
+      })
+      yield* device.run("INSERT INTO houses VALUES ('i', 'New')")
+      yield* device.run("DELETE FROM houses WHERE id = 'h'")
+      return { world, other, device }
+    })
+
+  it.scoped("are left out where unknown tables are ignored, and the bundle is replayed", () =>
+    Effect.gen(function*() {
+      const { device, other, world } = yield* without({})
+      const report = yield* device.sync.pushPending
+      assert.strictEqual(report.outcome, "committed")
+      assert.strictEqual(report.status.pending.pendingRowCount, 0)
+      assert.deepStrictEqual(yield* device.run("SELECT id FROM houses"), [{ id: "i" }])
+      assert.deepStrictEqual(yield* rowState(device), { "houses h": "2 deleted", "houses i": "2 live" })
+      assert.strictEqual(yield* outboxState(device), "none")
+      assert.isFalse((yield* world.serverRows).has("rooms r"))
+      yield* checkInvariants(device)
+      yield* other.sync.sync
+      assert.deepStrictEqual(yield* other.run("SELECT id FROM rooms"), [])
+    }))
+})
+
+describe("a stage that is not what was put there [push.md §9 step 1]", () => {
+  it.scoped("is not replayed: a protocol error, nothing changed, and the next push fetches it again", () =>
+    Effect.gen(function*() {
+      const world = yield* makeWorld({ declared: declared("cascade") })
+      const device = yield* world.attached({ ...local, committedRowsLimit: 1 })
+      yield* device.run("INSERT INTO houses VALUES ('a', 'A'), ('b', 'B')")
+      yield* world.network.fault("committed rows", (_exchange, ask) => ask)
+      yield* world.network.fault("committed rows", after(device.run("DELETE FROM _sync_push_stage")))
+      yield* failsWith(device.sync.pushPending, {
+        _tag: "ProtocolError",
+        request: "committed_bundle_chunk_fetch",
+        rule: "count_mismatch",
+        expected: "2",
+        actual: "1"
+      })
+      assert.deepStrictEqual(yield* rowState(device), {})
+      assert.strictEqual(yield* outboxState(device), "committed_remote")
+      yield* checkInvariants(device)
+      assert.strictEqual((yield* device.sync.pushPending).outcome, "committed")
+      assert.deepStrictEqual(yield* dirty(device), [])
+      yield* checkInvariants(device)
     }))
 })

@@ -3,6 +3,7 @@
  */
 import { HttpClient, HttpClientError, HttpClientResponse } from "@effect/platform"
 import { Deferred, Effect, FiberId, Stream } from "effect"
+import { turn } from "./Time.js"
 
 /** What a request is for; the names of wire.md §4. */
 export type Route =
@@ -127,7 +128,9 @@ export const makeNetwork = (
       cut = Deferred.unsafeMake<never, unknown>(FiberId.none)
       return Effect.asVoid(Deferred.fail(broken, new TypeError("terminated")))
     }),
-    asked: Effect.sync(() => {
+    asked: Effect.gen(function*() {
+      // What was begun in the background is on its way then.
+      for (let turns = 0; turns < 3; turns++) yield* turn
       const since = requests.slice(seen).map(({ route }) => route).filter((route) => route !== "snapshot delete")
       seen = requests.length
       return since

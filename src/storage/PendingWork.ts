@@ -237,15 +237,33 @@ SELECT ${columns.map((column) => `k.${column}`).join(", ")} FROM temp.${keptName
   )
 })
 
-const removeAgain = (table: SyncTable): string =>
-  `DELETE FROM ${identifier(table.declaredName)} WHERE ${
-    hasKeyIn(
-      table,
-      "",
-      `SELECT ${keyFromJson(table, "p.key_json")} FROM temp._sync_pending AS p
+/** Takes the rows away again that the host had deleted. */
+const removeAgain = Effect.fnUntraced(function*(
+  table: SyncTable
+): Effect.fn.Return<void, SqlError | RowApply.RowRefused, SyncDatabase> {
+  const db = yield* SyncDatabase
+  const gone = `FROM temp._sync_pending AS p
         WHERE p.table_name = ? AND p.key_json NOT IN (SELECT "key json" FROM temp.${keptName(table)})`
-    )
-  }`
+  const remove = (more: string) =>
+    `DELETE FROM ${identifier(table.declaredName)} WHERE ${
+      hasKeyIn(table, "", `SELECT ${keyFromJson(table, "p.key_json")} ${gone}${more}`)
+    }`
+  yield* Effect.catchIf(
+    db.all(remove(""), [table.name]),
+    (error) => isConstraint(error) !== undefined,
+    (error) =>
+      Effect.gen(function*() {
+        const keys = (yield* db.all<{ readonly key: string }>(
+          `SELECT p.key_json AS key ${gone} ORDER BY p.key_json`,
+          [table.name]
+        )).map(({ key }) => key)
+        const some = remove(" AND p.key_json IN (SELECT value FROM json_each(?))")
+        const at = yield* RowApply.halve(0, keys.length - 1, (first, last) =>
+          db.all(some, [table.name, JSON.stringify(keys.slice(first, last + 1))]))
+        return yield* refuse(table, keys[at] ?? "", isConstraint(error)?.kind ?? "check", error)
+      })
+  )
+})
 
 /**
  * Puts the collected work back over the applied snapshot: intents that the snapshot already shows are dropped, the
@@ -290,7 +308,7 @@ export const putBack = Effect.fnUntraced(function*(
     }
   }
   yield* db.all("UPDATE _sync_apply_state SET apply_mode = 0 WHERE singleton_key = 1")
-  for (const table of [...involved].reverse()) yield* db.all(removeAgain(table), [table.name])
+  for (const table of [...involved].reverse()) yield* removeAgain(table)
   for (const table of involved) yield* writeBack(table)
   yield* db.all("UPDATE _sync_apply_state SET apply_mode = 1 WHERE singleton_key = 1")
   yield* db.all(

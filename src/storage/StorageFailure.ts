@@ -12,12 +12,13 @@ import { StorageError } from "../contract/SyncError.js"
 import { CurrentOperation } from "../contract/SyncOperation.js"
 
 /**
- * Kinds of refusal by a constraint. `datatype` is a value that a STRICT table does not take.
+ * Kinds of refusal by a constraint. `datatype` is a value that a STRICT table does not take, `trigger` an abort by a
+ * trigger: the host's own rule, or one of ours.
  *
  * @since 0.1.0
  * @category models
  */
-export type ConstraintKind = "unique" | "primary_key" | "foreign_key" | "not_null" | "check" | "datatype"
+export type ConstraintKind = "unique" | "primary_key" | "foreign_key" | "not_null" | "check" | "datatype" | "trigger"
 
 /**
  * Texts with which the triggers of the engine abort a statement of the host (capture.md §4, §5.4).
@@ -126,12 +127,13 @@ const kinds: Readonly<Record<string, ConstraintKind>> = {
   SQLITE_CONSTRAINT_NOTNULL: "not_null",
   SQLITE_CONSTRAINT_CHECK: "check",
   SQLITE_CONSTRAINT_DATATYPE: "datatype",
+  SQLITE_CONSTRAINT_TRIGGER: "trigger",
   SQLITE_MISMATCH: "datatype"
 }
 
 /**
- * The constraint that refused a statement or a commit, or `undefined` if the failure is of another kind. Aborts by
- * triggers are none of them: {@link captureAbort}.
+ * The constraint that refused a statement or a commit, or `undefined` if the failure is of another kind. Whether a
+ * trigger of the engine has aborted it says {@link captureAbort}.
  *
  * @since 0.1.0
  * @category getters

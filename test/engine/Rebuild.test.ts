@@ -226,6 +226,48 @@ describe("the steps of a keep-source rebuild [pull.md §5.2]", () => {
     }))
 })
 
+describe("pending work that a trigger of the host refuses to have back [errors.md §1.7 local_constraint]", () => {
+  const quiet = "(SELECT apply_mode FROM _sync_apply_state) = 0"
+  const rules: ReadonlyArray<readonly [what: string, pending: string, rule: string, key: string]> = [
+    [
+      "a row",
+      "INSERT INTO users VALUES ('u7', 'Ok', NULL, 1), ('u8', 'Mine', NULL, 1), ('u9', 'Ok', NULL, 1)",
+      `BEFORE INSERT ON users WHEN NEW.name = 'Mine' AND ${quiet}`,
+      "u8"
+    ],
+    [
+      "a change",
+      "UPDATE users SET name = id",
+      `BEFORE UPDATE ON users WHEN NEW.name = 'u2' AND ${quiet}`,
+      "u2"
+    ],
+    ["a deletion", "DELETE FROM users", `BEFORE DELETE ON users WHEN OLD.id = 'u2' AND ${quiet}`, "u2"]
+  ]
+  for (const [what, pending, rule, key] of rules) {
+    it.scoped(`${what}: the error names it, nothing changes, and without the rule the rebuild goes through`, () =>
+      Effect.gen(function*() {
+        const { a, world } = yield* ready()
+        yield* a.sync.pullToStable
+        yield* a.run(pending)
+        yield* a.run(`CREATE TRIGGER rule_of_the_host ${rule} BEGIN SELECT RAISE(ABORT, 'not here'); END`)
+        const before = yield* dump(a, ["_sync_snapshot_stage"])
+        yield* failsWith(a.sync.rebuild, {
+          _tag: "LocalDataError",
+          code: "local_constraint",
+          row: { schema: "business", table: "users", key: `{"id":"${key}"}` },
+          action: "fix_data"
+        })
+        assert.deepStrictEqual(yield* dump(a, ["_sync_snapshot_stage"]), before)
+        assert.strictEqual(yield* gate(a), "open")
+        yield* a.run("DROP TRIGGER rule_of_the_host")
+        const pendingRows = (yield* a.sync.pendingSyncStatus).pendingRowCount
+        assert.strictEqual((yield* a.sync.rebuild).localRows?.kept, pendingRows)
+        yield* a.sync.sync
+        yield* asServer(world, a)
+      }))
+  }
+})
+
 describe("the answers of a snapshot are checked [pull.md §5.3]", () => {
   const session = {
     snapshot_id: "s",

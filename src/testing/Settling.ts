@@ -182,6 +182,7 @@ export const settle = (state: State): Effect.Effect<void> =>
     for (const device of state.devices) yield* check(state, device, "the script")
     let troubles: Array<string> = []
     for (let round = 0; round < patience.rounds; round++) {
+      const earlier = troubles.join("\n")
       troubles = []
       const before = state.record.points
       const ceilings: Array<string> = []
@@ -194,6 +195,8 @@ export const settle = (state: State): Effect.Effect<void> =>
       state.record.note(`round ${round} of ${state.record.points - before} points: ${ceilings.join(" ")}`)
       const restless = yield* Effect.filter(state.devices, (device) => Effect.map(isQuiet(device), (quiet) => !quiet))
       if (round > 0 && troubles.length === 0 && restless.length === 0 && !(yield* isBehind(state))) break
+      // Whoever has ended in the same way twice, with time for leases to run out, will not end otherwise.
+      if (round > 1 && troubles.length > 0 && troubles.join("\n") === earlier) break
       if (round === patience.rounds - 1 && troubles.length === 0) {
         troubles.push(`after ${patience.rounds} rounds there is still something to do`)
       }

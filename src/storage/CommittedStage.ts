@@ -101,14 +101,36 @@ export interface ReplayOutcome {
 
 const keyJoin = (table: SyncTable, key: string): string => hasKey(table, "t", key)
 
+/**
+ * Whether a live row differs from the frozen one, both as local payloads (payload-codec.md §6.1). Texts of our own
+ * serialiser are compared as they are. A text that is recognisably another's (the reference froze it: other order of
+ * members, other spelling) is compared member by member; numbers that are not both integers count to 15 digits, which is
+ * what that serialiser may have left of them. Where nobody can tell whose text it is, it counts as different: one more
+ * upload, never a lost value.
+ */
+const differs = (live: string, frozen: string): string =>
+  `CASE WHEN ${live} = ${frozen} THEN 0
+        WHEN NOT json_valid(${frozen}) THEN 1
+        WHEN (SELECT json_group_object(m.key, m.value) FROM json_each(${frozen}) AS m) = ${frozen}
+             AND (SELECT json_group_array(m.key) FROM json_each(${frozen}) AS m)
+               = (SELECT json_group_array(m.key) FROM json_each(${live}) AS m) THEN 1
+        ELSE EXISTS (
+          SELECT 1 FROM json_each(${live}) AS l FULL JOIN json_each(${frozen}) AS f ON f.key = l.key
+           WHERE NOT CASE WHEN l.type IN ('integer', 'real') AND f.type IN ('integer', 'real')
+                            THEN CASE WHEN l.type = 'integer' AND f.type = 'integer' THEN l.value = f.value
+                                      ELSE printf('%.15g', l.value + 0.0) = printf('%.15g', f.value + 0.0) END
+                          ELSE l.type IS f.type AND l.value IS f.value END)
+        END`
+
 /** The decision of push.md §9.2 for every uploaded row of a table, from the live row. */
 const decide = (table: SyncTable): string =>
   `UPDATE temp._sync_incoming AS s SET (requeue, live, mode) = (
   SELECT CASE WHEN x.op = 'DELETE' THEN CASE WHEN x.live IS NOT NULL THEN 'INSERT' END
               WHEN x.live IS NULL THEN 'DELETE'
-              WHEN x.live <> x.local_payload THEN 'UPDATE' END,
+              WHEN ${differs("x.live", "x.local_payload")} THEN 'UPDATE' END,
          x.live,
-         CASE WHEN x.op = 'DELETE' AND x.live IS NULL OR x.op <> 'DELETE' AND x.live = x.local_payload
+         CASE WHEN CASE WHEN x.op = 'DELETE' OR x.live IS NULL THEN x.op = 'DELETE' AND x.live IS NULL
+                        ELSE NOT ${differs("x.live", "x.local_payload")} END
               THEN CASE s.mode WHEN 'overtaken' THEN s.mode ELSE 'apply' END
               ELSE CASE s.mode WHEN 'overtaken' THEN 'stale' ELSE 'record' END END
     FROM (SELECT o.op, o.local_payload,
@@ -225,6 +247,7 @@ const settleVanished = Effect.fnUntraced(function*(): Effect.fn.Return<Vanished,
                     FROM _sync_outbox_rows AS o
                    WHERE o.table_name = ?
                      AND o.key_json NOT IN (SELECT key_json FROM temp._sync_incoming WHERE table_name = ?)`
+    const changed = `(x.live IS NOT NULL AND (x.local_payload IS NULL OR ${differs("x.live", "x.local_payload")}))`
     // A tombstone keeps its version: the row goes up again over it (server.md §7.4).
     const again = yield* db.all<{ readonly key_json: string }>(
       `INSERT INTO _sync_dirty_rows (schema_name, table_name, key_json, op, base_row_version, payload, dirty_ordinal)
@@ -233,7 +256,7 @@ const settleVanished = Effect.fnUntraced(function*(): Effect.fn.Return<Vanished,
                          WHERE s.schema_name = ? AND s.table_name = ? AND s.key_json = x.key_json AND s.deleted = 1), 0),
               x.live,
               coalesce((SELECT max(dirty_ordinal) FROM _sync_dirty_rows), 0) + row_number() OVER (ORDER BY x.row_ordinal)
-         FROM (${rows}) AS x WHERE x.live IS NOT NULL AND x.live IS NOT x.local_payload
+         FROM (${rows}) AS x WHERE ${changed}
            ON CONFLICT (schema_name, table_name, key_json)
            DO UPDATE SET op = excluded.op, base_row_version = excluded.base_row_version, payload = excluded.payload
        RETURNING key_json`,
@@ -244,7 +267,7 @@ const settleVanished = Effect.fnUntraced(function*(): Effect.fn.Return<Vanished,
         hasKeyIn(
           table,
           "",
-          `SELECT ${keyFromJson(table, "x.key_json")} FROM (${rows}) AS x WHERE x.live IS x.local_payload`
+          `SELECT ${keyFromJson(table, "x.key_json")} FROM (${rows}) AS x WHERE NOT ${changed}`
         )
       }`,
       [table.name, table.name]

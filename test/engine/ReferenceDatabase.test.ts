@@ -207,6 +207,44 @@ describe("a database of the reference opens and continues [DESIGN D10, capture.m
       })
     }))
 
+  /** How the reference spells what it has frozen of row u1, which is 'A<b' with 0.1 + 0.2 here. */
+  const spellings: ReadonlyArray<readonly [what: string, payload: string, requeued: number]> = [
+    [
+      "other order, escapes and digits: equal",
+      "{\"email\":\"ann@x\",\"id\":\"u1\",\"name\":\"A\\u003cb\",\"score\":0.3}",
+      0
+    ],
+    ["white space: equal", "{ \"id\":\"u1\",\"name\":\"A<b\",\"email\":\"ann@x\",\"score\":3.0e-1 }", 0],
+    ["another text", "{\"email\":\"ann@x\",\"id\":\"u1\",\"name\":\"A\\u003cB\",\"score\":0.3}", 1],
+    ["another number", "{\"email\":\"ann@x\",\"id\":\"u1\",\"name\":\"A\\u003cb\",\"score\":0.31}", 1],
+    ["a number as text", "{\"email\":\"ann@x\",\"id\":\"u1\",\"name\":\"A\\u003cb\",\"score\":\"0.3\"}", 1],
+    ["NULL for a text", "{\"email\":null,\"id\":\"u1\",\"name\":\"A\\u003cb\",\"score\":0.3}", 1],
+    ["a member less", "{\"email\":\"ann@x\",\"id\":\"u1\",\"name\":\"A\\u003cb\"}", 1],
+    ["a member more", "{\"age\":null,\"email\":\"ann@x\",\"id\":\"u1\",\"name\":\"A\\u003cb\",\"score\":0.3}", 1],
+    ["no JSON", "{\"email\":", 1],
+    ["our own spelling, with fewer digits", "{\"id\":\"u1\",\"name\":\"A<b\",\"email\":\"ann@x\",\"score\":0.3}", 1]
+  ]
+  for (const [what, payload, requeued] of spellings) {
+    it.scoped(`a frozen payload against the live row: ${what} [payload-codec.md §6.1]`, () =>
+      Effect.gen(function*() {
+        const world = yield* makeWorld()
+        const reference = yield* asReference(yield* states["outbox prepared"].build(world), [
+          `UPDATE _sync_outbox_rows SET local_payload = '${payload}' WHERE key_json = '{"id":"u1"}'`,
+          "UPDATE _sync_apply_state SET apply_mode = 1",
+          "UPDATE users SET name = 'A<b', score = 0.1 + 0.2 WHERE id = 'u1'",
+          "UPDATE _sync_apply_state SET apply_mode = 0"
+        ])
+        const device = yield* world.replaced(reference, once)
+        yield* device.sync.open
+        yield* device.sync.attach("ann")
+        const report = yield* device.sync.pushPending
+        assert.deepInclude(report, { outcome: "committed", requeuedRowCount: requeued })
+        assert.strictEqual(report.status.pending.pendingRowCount, requeued)
+        yield* device.sync.sync
+        yield* sameAsServer(world, device)
+      }))
+  }
+
   it.scoped("dirty payloads say only that a row is pending: the live row goes up", () =>
     Effect.gen(function*() {
       const world = yield* makeWorld()

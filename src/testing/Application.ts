@@ -9,6 +9,7 @@ import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
 import type { SyncError } from "../contract/SyncError.js"
+import { StorageError } from "../contract/SyncError.js"
 import type { OperationName } from "./Script.js"
 import type { SimulatedDevice } from "./SimulatedDevice.js"
 import * as Devices from "./SimulatedDevice.js"
@@ -25,7 +26,8 @@ const attach = (state: State, device: SimulatedDevice, sync: Devices.Running["sy
       if (result.status === "connected") state.ledger.attached(device.name, device.user)
     }))
 
-const operationOf = (
+/** What an operation does on a running client. @internal */
+export const operationOf = (
   state: State,
   device: SimulatedDevice,
   sync: Devices.Running["sync"],
@@ -41,6 +43,24 @@ const operationOf = (
   }
 }
 
+/** Notes how an operation ended, and watches for ends that must not be. @internal */
+export const noteEnd = (
+  state: State,
+  device: SimulatedDevice,
+  machine: SimulatedDevice["machine"],
+  name: string,
+  exit: Exit.Exit<unknown, unknown>
+): void => {
+  state.record.note(`${device.name} ${name}: ${Devices.told(exit)}`)
+  if (machine.stopped || Exit.isSuccess(exit)) return
+  const failure = Option.getOrUndefined(Cause.failureOption(exit.cause))
+  const ofStorage = failure instanceof StorageError ? failure : undefined
+  const unexpected = failure === undefined ? !Cause.isInterruptedOnly(exit.cause) : ofStorage?.code === "other"
+  if (!unexpected) return
+  const cause = ofStorage === undefined ? "" : String(ofStorage.cause)
+  state.record.violate(`${device.name} ${name} ended in ${Devices.told(exit)} ${cause}`)
+}
+
 /** Runs an operation to its end, notes it, and watches for ends that must not be. @internal */
 export const operate = (state: State, device: SimulatedDevice, name: OperationName): Effect.Effect<Ended> =>
   Effect.suspend((): Effect.Effect<Ended> => {
@@ -49,21 +69,7 @@ export const operate = (state: State, device: SimulatedDevice, name: OperationNa
     const { machine } = device
     return operationOf(state, device, running.sync, name).pipe(
       Effect.exit,
-      Effect.tap((exit) =>
-        Effect.sync(() => {
-          state.record.note(`${device.name} ${name}: ${Devices.told(exit)}`)
-          if (machine.stopped || Exit.isSuccess(exit)) return
-          const failure = Cause.failureOption(exit.cause)
-          const unexpected = Option.isSome(failure)
-            ? failure.value._tag === "StorageError" && failure.value.code === "other"
-            : !Cause.isInterruptedOnly(exit.cause)
-          if (!unexpected) return
-          const cause = Option.isSome(failure) && failure.value._tag === "StorageError"
-            ? String(failure.value.cause)
-            : ""
-          state.record.violate(`${device.name} ${name} ended in ${Devices.told(exit)} ${cause}`)
-        })
-      )
+      Effect.tap((exit) => Effect.sync(() => noteEnd(state, device, machine, name, exit)))
     )
   })
 

@@ -236,6 +236,17 @@ interface Remembered {
 
 const remembered = new WeakMap<object, Remembered>()
 
+/**
+ * Lets checks through `later` compare with the last one through `earlier`: the same database, opened again.
+ *
+ * @since 0.1.0
+ * @category checks
+ */
+export const followOn = (earlier: SqlClient.SqlClient, later: SqlClient.SqlClient): void => {
+  const before = remembered.get(earlier)
+  if (before !== undefined) remembered.set(later, before)
+}
+
 /** 10, 11, 12, 28: compared with the last time this database was checked. */
 const sinceLastTime = Effect.fnUntraced(function*(sql: SqlClient.SqlClient, options: InvariantOptions) {
   const found: Array<string> = []

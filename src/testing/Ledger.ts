@@ -19,7 +19,13 @@ import type { StampedRow } from "./SimulatedSchema.js"
  */
 export type StampedRows = ReadonlyMap<string, StampedRow>
 
-interface Write {
+/**
+ * A write of a host.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Write {
   readonly row: string
   readonly device: string
   readonly deletes: boolean
@@ -28,6 +34,20 @@ interface Write {
   user: string | undefined
   /** Why it may be missing: the machine that had it was rolled back, for example. */
   excuse: string | undefined
+}
+
+/**
+ * Everything that a ledger has noted.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Notes {
+  readonly writes: ReadonlyArray<readonly [name: string, write: Write]>
+  readonly next: ReadonlyArray<readonly [from: string, to: ReadonlyArray<string>]>
+  readonly ofTwins: ReadonlyArray<string>
+  readonly wentBack: ReadonlyArray<readonly [user: string, rows: StampedRows]>
+  readonly deletions: number
 }
 
 /**
@@ -68,6 +88,10 @@ export interface Ledger {
   readonly gaveUp: (user: string) => void
   /** Number of acknowledged writes. */
   readonly size: () => number
+  /** What is noted now. */
+  readonly notes: () => Notes
+  /** Goes on from notes made before, in place of its own. */
+  readonly adopt: (notes: Notes) => void
   /** Writes that everybody has lost: one line each. */
   readonly lost: (user: string, rows: StampedRows) => ReadonlyArray<string>
 }
@@ -186,6 +210,21 @@ export const make = (): Ledger => {
       }
     },
     size: () => writes.size,
+    notes: () => ({
+      writes: Array.from(writes, ([name, write]) => [name, { ...write }] as const),
+      next: Array.from(next, ([from, to]) => [from, Array.from(to)] as const),
+      ofTwins: Array.from(ofTwins),
+      wentBack: Array.from(wentBack),
+      deletions
+    }),
+    adopt: (notes) => {
+      for (const all of [writes, next, ofTwins, wentBack]) all.clear()
+      for (const [name, write] of notes.writes) writes.set(name, { ...write })
+      for (const [from, to] of notes.next) next.set(from, new Set(to))
+      for (const row of notes.ofTwins) ofTwins.add(row)
+      for (const [user, restored] of notes.wentBack) wentBack.set(user, restored)
+      deletions = notes.deletions
+    },
     lost: (user, rows) => {
       const lines: Array<string> = []
       const restored = wentBack.get(user)

@@ -76,8 +76,8 @@ const operationFor: Partial<Readonly<Record<SyncError["action"], OperationName>>
   detach: "detach"
 }
 
-/** Follows one device to rest; the value says why it did not come to rest. */
-const calm = (state: State, device: SimulatedDevice): Effect.Effect<string | undefined> =>
+/** Follows one device to rest; the value says why it did not come to rest. @internal */
+export const calm = (state: State, device: SimulatedDevice): Effect.Effect<string | undefined> =>
   Effect.gen(function*() {
     const ends: Array<string> = []
     let repairs = 0
@@ -127,10 +127,10 @@ const difference = (left: ReadonlyArray<string>, right: ReadonlyArray<string>): 
   ].slice(0, 6)
 }
 
-const compare = Effect.fnUntraced(function*(state: State) {
+const compare = Effect.fnUntraced(function*(state: State, options: SettleOptions) {
   const users = Array.from(new Set(state.devices.map(({ user }) => user)))
   for (const user of users) {
-    const first = state.addDevice(user)
+    const first = state.addDevice(user, options.newFile?.() ?? state.file())
     const trouble = yield* calm(state, first)
     if (trouble !== undefined || first.running === undefined) {
       state.record.violate(`a new device of ${user} cannot be set up: ${trouble ?? ""}`)
@@ -165,8 +165,16 @@ export const check = (state: State, device: SimulatedDevice, where: string): Eff
     for (const line of found) state.record.violate(`${device.name} after ${where}: ${line}`)
   })
 
+/** How a world is brought to rest. @internal */
+export interface SettleOptions {
+  /** A round in which everybody is at rest is not repeated. */
+  readonly once?: boolean | undefined
+  /** Gives the file of a new device, to which nothing has happened yet. */
+  readonly newFile?: (() => string) | undefined
+}
+
 /** Heals the world, waits for what runs, and drives everybody to rest. @internal */
-export const settle = (state: State): Effect.Effect<void> =>
+export const settle = (state: State, options: SettleOptions = {}): Effect.Effect<void> =>
   Effect.gen(function*() {
     state.weather = 0
     state.server.machine().stopAt = undefined
@@ -178,8 +186,10 @@ export const settle = (state: State): Effect.Effect<void> =>
     }
     // Machines that have stopped meanwhile start again.
     yield* Effect.sleep("10 minutes")
-    for (const device of state.devices) yield* start(state, device)
-    for (const device of state.devices) yield* check(state, device, "the script")
+    if (options.once !== true) {
+      for (const device of state.devices) yield* start(state, device)
+      for (const device of state.devices) yield* check(state, device, "the script")
+    }
     let troubles: Array<string> = []
     for (let round = 0; round < patience.rounds; round++) {
       const earlier = troubles.join("\n")
@@ -194,7 +204,10 @@ export const settle = (state: State): Effect.Effect<void> =>
       }
       state.record.note(`round ${round} of ${state.record.points - before} points: ${ceilings.join(" ")}`)
       const restless = yield* Effect.filter(state.devices, (device) => Effect.map(isQuiet(device), (quiet) => !quiet))
-      if (round > 0 && troubles.length === 0 && restless.length === 0 && !(yield* isBehind(state))) break
+      if (
+        (round > 0 || options.once === true) && troubles.length === 0 && restless.length === 0 &&
+        !(yield* isBehind(state))
+      ) break
       // Whoever has ended in the same way twice, with time for leases to run out, will not end otherwise.
       if (round > 1 && troubles.length > 0 && troubles.join("\n") === earlier) break
       if (round === patience.rounds - 1 && troubles.length === 0) {
@@ -202,7 +215,7 @@ export const settle = (state: State): Effect.Effect<void> =>
       }
     }
     for (const trouble of troubles) state.record.violate(trouble)
-    if (troubles.length === 0) yield* compare(state)
+    if (troubles.length === 0) yield* compare(state, options)
   })
 
 const checkpointOf = (device: SimulatedDevice) =>

@@ -10,6 +10,7 @@ import * as SqliteClient from "@effect/sql-sqlite-node/SqliteClient"
 import * as SqlClient from "@effect/sql/SqlClient"
 import type { SqlError } from "@effect/sql/SqlError"
 import * as Cause from "effect/Cause"
+import type { ConfigError } from "effect/ConfigError"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -94,7 +95,8 @@ const noted = (ledger: Ledger, schema: SimulatedSchema, resolver: ConflictResolv
       }
     }))
 
-const open = (filename: string, scope: Scope.Scope) =>
+/** A connection to a database file, until the scope ends. @internal */
+export const open = (filename: string, scope: Scope.Scope): Effect.Effect<SqlClient.SqlClient, ConfigError> =>
   Effect.map(
     Layer.buildWithScope(SqliteClient.layer({ filename }), scope),
     (context): SqlClient.SqlClient => Context.get(context, SqliteClient.SqliteClient)

@@ -34,6 +34,8 @@ export interface SimulatedServer {
   /** The network to it; requests fail while it is down. */
   readonly client: HttpClient.HttpClient
   readonly isUp: () => boolean
+  /** The path of its database. */
+  readonly file: () => string
   readonly machine: () => CrashPoints.Machine
   readonly start: Effect.Effect<void>
   /** Stops at once; what is under way is cut off. */
@@ -142,6 +144,7 @@ export const make = (parts: ServerParts): SimulatedServer => {
   return {
     client,
     isUp: () => running !== undefined,
+    file: () => filename,
     machine: () => machine,
     start: Effect.suspend(() => running === undefined ? launch : Effect.void),
     stop,

@@ -1,23 +1,27 @@
-/** `npm run planted -- [--seeds N] [--steps K] [--only NAME]`: how many seeds it takes to find each planted bug. */
+/**
+ * `npm run planted -- [--seeds N] [--steps K] [--only NAME] [--unfound]`: how many seeds it takes to find each planted bug;
+ * `--unfound` looks for those that no run has shown yet.
+ */
 import { Effect } from "effect"
 import { parseArgs } from "node:util"
 import type { Finding } from "../src/testing/PlantedBugs.js"
-import { bugs, find, isSound } from "../src/testing/PlantedBugs.js"
+import { bugs, find, isSound, unfound, worldOf } from "../src/testing/PlantedBugs.js"
 
 const { values } = parseArgs({
   options: {
     seeds: { type: "string", default: "40" },
     steps: { type: "string", default: "60" },
-    only: { type: "string", default: "" }
+    only: { type: "string", default: "" },
+    unfound: { type: "boolean", default: false }
   }
 })
 
 const out = (line: string) => process.stdout.write(`${line}\n`)
 
 const program = Effect.gen(function*() {
-  const chosen = Object.entries(bugs).filter(([name]) => name.includes(values.only))
+  const chosen = Object.entries(values.unfound ? unfound : bugs).filter(([name]) => name.includes(values.only))
   let found = 0
-  const sound = new Map<number, Effect.Effect<boolean>>()
+  const sound = new Map<string, Effect.Effect<boolean>>()
   out("planted bug | seeds | times it took effect | first violation")
   for (const [name, plant] of chosen) {
     let seed = 0
@@ -25,9 +29,11 @@ const program = Effect.gen(function*() {
     let finding: Finding | undefined
     while (finding?.outcome !== "found" && seed < Number(values.seeds)) {
       seed++
-      const options = { seed, devices: 3, steps: Number(values.steps) }
-      const known = sound.get(seed) ?? (yield* Effect.cached(isSound(options)))
-      sound.set(seed, known)
+      const world = worldOf(name)
+      const options = { ...world, seed, devices: 3, steps: Number(values.steps) }
+      const key = `${seed} ${JSON.stringify(world)}`
+      const known = sound.get(key) ?? (yield* Effect.cached(isSound(options)))
+      sound.set(key, known)
       finding = yield* find(plant, options, known)
       planted += finding.planted
       if (finding.outcome === "unproven") out(`seed ${seed} fails without "${name}" as well: ${finding.violation}`)

@@ -19,6 +19,79 @@ import type { Plant } from "./SimulationState.js"
 export const bugs: Readonly<Record<string, Plant>> = { ...DeviceBugs.bugs, ...ServerBugs.bugs }
 
 /**
+ * Defects that have consequences and that no run has shown so far: each of them is something that the scripts do too
+ * seldom.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export const unfound: Readonly<Record<string, Plant>> = { ...DeviceBugs.unfound, ...ServerBugs.unfound }
+
+/**
+ * What happens in the runs for a defect.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type World = Pick<Simulation.SimulationOptions, "hosts" | "weights">
+
+/** A few rows that everybody writes all the time, and that belong to each other. */
+const crowded: World = {
+  hosts: [
+    {
+      name: "appear",
+      weight: 2,
+      act: ({ prng, run, stamp }) =>
+        run(
+          `INSERT INTO people (id, name, stamp) VALUES (?, ?, ?)
+             ON CONFLICT (id) DO UPDATE SET name = excluded.name, stamp = excluded.stamp`,
+          [`p${prng.integer(3)}`, `name ${prng.integer(100)}`, stamp()]
+        )
+    },
+    {
+      name: "scribble",
+      weight: 4,
+      act: ({ prng, run, stamp }) =>
+        run(
+          `INSERT INTO notes (id, body, owner, stamp) VALUES (?, ?, (SELECT id FROM people WHERE id = ?), ?)
+             ON CONFLICT (id) DO UPDATE SET body = excluded.body, owner = excluded.owner, stamp = excluded.stamp`,
+          [`n${prng.integer(4)}`, `edited ${prng.integer(100)}`, `p${prng.integer(3)}`, stamp()]
+        )
+    },
+    {
+      name: "leave",
+      weight: 1,
+      act: ({ prng, run }) => run("DELETE FROM people WHERE id = ?", [`p${prng.integer(3)}`])
+    }
+  ],
+  weights: { "crash": 0, "clone": 0, "switch": 0, "server crash": 0, "weather": 0 }
+}
+
+/** Backups of the server, and days on which they are needed. */
+const restoring: World = { weights: { "server back up": 8, "server restore": 6, "crash": 0, "clone": 0, "switch": 0 } }
+
+const pruning: World = { weights: { "server prune": 4 } }
+
+const worlds: Readonly<Record<string, World>> = {
+  "a pull does not look for local changes": crowded,
+  "a pull does not look for changes that it sweeps away": crowded,
+  "the server tells nobody what a cascade deletes": crowded,
+  "the server checks no references": crowded,
+  "the history of the server is not remembered": restoring,
+  "what a restored server has lost is not queued again": restoring,
+  "pruned history is not declared as such": pruning
+}
+
+/**
+ * The world in which a defect is looked for: the usual one, unless it shows only where something happens that is rare
+ * there.
+ *
+ * @since 0.1.0
+ * @category getters
+ */
+export const worldOf = (name: string): World => worlds[name] ?? {}
+
+/**
  * What became of a defect in one run.
  *
  * - `found`: it took effect, and something was violated that is not violated without it.

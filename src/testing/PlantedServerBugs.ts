@@ -41,10 +41,6 @@ const commits: Readonly<Record<string, Plant>> = {
     /^(INSERT INTO server_row [^]*ON CONFLICT DO UPDATE SET )version = excluded\.version, /u,
     "$1"
   ),
-  "the server tells nobody what a cascade deletes": statement(
-    /('DELETE' AS op FROM temp\.server_cascade)\s/u,
-    "$1 WHERE level = 0 "
-  ),
   "the server commits what it refuses": statement(/^ROLLBACK$/u, "COMMIT"),
   "the server loses every second row of a bundle": statement(
     /(ON r\.scope_id = \? AND r\.table_id = o\.table_id AND r\.key = o\.key\s+WHERE o\.position > \? AND o\.position <= \?)/u,
@@ -73,10 +69,6 @@ const reading: Readonly<Record<string, Plant>> = {
   "pulls leave deletes out": statement(
     /(FROM server_bundle_row\s+WHERE scope_id = \? AND bundle_seq BETWEEN \? AND \?)/u,
     "$1 AND op <> 'DELETE'"
-  ),
-  "pruned history is not declared as such": statement(
-    /^UPDATE server_scope SET retained_floor = \? WHERE scope_id = \?$/u,
-    "DELETE FROM server_bundle WHERE bundle_seq <= ? AND scope_id = ?"
   ),
   "snapshots leave rows out": statement(
     /^(INSERT INTO server_snapshot_row[^]*AND payload IS NOT NULL)/u,
@@ -123,3 +115,20 @@ const answers: Readonly<Record<string, Plant>> = {
  * @category models
  */
 export const bugs: Readonly<Record<string, Plant>> = { ...commits, ...reading, ...answers }
+
+/**
+ * Defects of the server that no run has shown yet.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export const unfound: Readonly<Record<string, Plant>> = {
+  "the server tells nobody what a cascade deletes": statement(
+    /('DELETE' AS op FROM temp\.server_cascade)\s/u,
+    "$1 WHERE level = 0 "
+  ),
+  "pruned history is not declared as such": statement(
+    /^UPDATE server_scope SET retained_floor = \? WHERE scope_id = \?$/u,
+    "DELETE FROM server_bundle WHERE bundle_seq <= ? AND scope_id = ?"
+  )
+}

@@ -6,6 +6,7 @@
  *
  * @since 0.1.0
  */
+import type { SqlError } from "@effect/sql/SqlError"
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -229,13 +230,18 @@ const operateWith = Effect.fnUntraced(function*(world: CertificateWorld.Living, 
  * What the application gives up by the operation, told to the ledger if it came to that: pending rows with
  * `localRows: "replace"`; by a detach, what a server that has gone back no longer has (lifecycle.md §6.2).
  */
-const discarding = Effect.fnUntraced(function*({ device, state }: World, operation: CertifiedOperation) {
+const discarding = Effect.fnUntraced(function*(
+  { device, state }: World,
+  operation: CertifiedOperation
+): Effect.fn.Return<{ readonly tell: Effect.Effect<void, SqlError> }, SqlError> {
   const { running } = device
-  if (running === undefined) return Effect.void
+  if (running === undefined) return { tell: Effect.void }
   const rowsOf = (sql: typeof running.second) => stampedRows(sql, state.schema)
   if (operation === "attach, replace") {
     const pending = yield* Devices.pendingRows(running.second)
-    return Effect.map(rowsOf(running.second), (kept) => state.ledger.rolledBack(device.name, pending, kept))
+    return {
+      tell: Effect.map(rowsOf(running.second), (kept) => state.ledger.rolledBack(device.name, pending, kept))
+    }
   }
   if (operation === "detach" && state.historyWentBack) {
     const held = yield* rowsOf(running.second)
@@ -243,11 +249,13 @@ const discarding = Effect.fnUntraced(function*({ device, state }: World, operati
     const different = new Set(
       [...held.keys(), ...onServer.keys()].filter((row) => held.get(row)?.stamp !== onServer.get(row)?.stamp)
     )
-    return Effect.map(Devices.owner(running.second), (owner) => {
-      if (owner === undefined) state.ledger.rolledBack(device.name, different, onServer)
-    })
+    return {
+      tell: Effect.map(Devices.owner(running.second), (owner) => {
+        if (owner === undefined) state.ledger.rolledBack(device.name, different, onServer)
+      })
+    }
   }
-  return Effect.void
+  return { tell: Effect.void }
 })
 
 /** After the operation: what is left behind, and whether it leads to rest for everybody. */
@@ -299,7 +307,7 @@ const visit = (
           const discarded = yield* discarding(world, parts.operation)
           const { points, struck } = yield* operateWith(world, parts, stop)
           if (parts.operation === "end of scope") yield* Devices.powerOff(world.device)
-          yield* discarded
+          yield* discarded.tell
           yield* settle(world, kept, parts.operation, settled, where)
           const { violations } = world.state.record
           return { points, struck, violations }

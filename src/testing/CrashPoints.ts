@@ -83,6 +83,8 @@ export const make = (options: Partial<Pick<Machine, "notice" | "onStop" | "rewri
   rewrite: options.rewrite ?? ((text) => text)
 })
 
+const noIncident: Effect.Effect<undefined> = Effect.as(Effect.void, undefined)
+
 /** The machine comes to a point, which may be its last one; the value is how what follows fails. */
 const point = (machine: Machine, name: string): Effect.Effect<Failure | undefined> =>
   machine.observe === undefined || machine.stopped
@@ -94,7 +96,7 @@ const incidentAt = (machine: Machine, name: string): Effect.Effect<Failure | und
     if (machine.stopped) return Effect.interrupt
     machine.passed++
     machine.notice(name)
-    if (machine.passed !== machine.stopAt) return Effect.succeed(undefined)
+    if (machine.passed !== machine.stopAt) return noIncident
     const { incident } = machine
     machine.struck = name
     switch (incident.kind) {

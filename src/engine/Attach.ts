@@ -285,16 +285,21 @@ const useRemoteState = Effect.fnUntraced(function*(
       bundleSeq: snapshot.bundleSeq,
       rowCount: snapshot.rowCount - snapshot.ignoredRowCount
     })
+    // Whoever finishes this after a crash has to know which history the rows are from: the server may have another by then.
+    yield* ClientState.setHistoryId(snapshot.historyId)
   }))
   return yield* Rebuild.finishRemoteReplace(snapshot, userId, pendingWork)
 })
 
-const stagedFrom = (operation: Extract<ClientState.Operation, { kind: "remote_replace" }>): StagedSnapshot => ({
+const stagedFrom = (
+  operation: Extract<ClientState.Operation, { kind: "remote_replace" }>,
+  historyId: string
+): StagedSnapshot => ({
   snapshotId: operation.snapshotId,
   bundleSeq: operation.bundleSeq,
   rowCount: operation.rowCount,
   ignoredRowCount: 0,
-  historyId: ""
+  historyId
 })
 
 const connectedResult = Effect.fnUntraced(function*(
@@ -400,7 +405,7 @@ export const attach = Effect.fnUntraced(function*(
       if (plan.operation.snapshotId !== "" && staged === plan.operation.rowCount) {
         if (localRows === "refuse") yield* db.read(refuseLocalRows)
         const restored = yield* Rebuild.finishRemoteReplace(
-          stagedFrom(plan.operation),
+          stagedFrom(plan.operation, state.historyId),
           userId,
           localRows === "replace" ? "discard" : "keep"
         )

@@ -59,6 +59,9 @@ const statusOf = (state: LoopState, now: Circumstances, pauses: Pauses): Backgro
   error: state.error
 })
 
+/** Milliseconds of a clock that nobody sets: a wall clock that jumps must not make the loop wait for hours (client-state.md §1). */
+const monotonicMillis = Effect.map(Clock.currentTimeNanos, (nanos) => Number(nanos / 1_000n) / 1_000)
+
 /**
  * Works in the background until it is interrupted or the client is closed. Never fails: what goes wrong is in the
  * client's status. At most one loop may run per client; the caller sees to that.
@@ -96,7 +99,7 @@ export const run = Effect.fnUntraced(function*(work: LoopWork): Effect.fn.Return
     yield* signals.take
     let watch = Watch.initial(
       (yield* Session.memory).features?.changeWatch,
-      yield* Clock.currentTimeMillis,
+      yield* monotonicMillis,
       pauses
     )
 
@@ -177,7 +180,7 @@ export const run = Effect.fnUntraced(function*(work: LoopWork): Effect.fn.Return
       const memory = yield* Session.memory
       const fraction = retryPolicy.jitterFraction
       const now: Circumstances = {
-        now: yield* Clock.currentTimeMillis,
+        now: yield* monotonicMillis,
         jitter: 1 - fraction + 2 * fraction * (yield* Random.next),
         pending: seen.pending || memory.initializationId !== "",
         checkpoint: seen.checkpoint,
@@ -222,7 +225,7 @@ export const run = Effect.fnUntraced(function*(work: LoopWork): Effect.fn.Return
       if (!wanted || !idle || watch.forbidden) return
       if (watch.advertised !== true && now.now >= watch.askAt) {
         const advertised = yield* Watch.ask
-        watch = { ...watch, advertised, askAt: (yield* Clock.currentTimeMillis) + pauses.fallback * now.jitter }
+        watch = { ...watch, advertised, askAt: (yield* monotonicMillis) + pauses.fallback * now.jitter }
       }
       if (watch.advertised !== true || now.now < watch.openAt) return
       yield* stream.open(caller, now.checkpoint)
@@ -245,7 +248,7 @@ export const run = Effect.fnUntraced(function*(work: LoopWork): Effect.fn.Return
       yield* publish(statusOf(state, yield* circumstances, pauses))
       if (step._tag === "Wait") {
         // The clock has whole milliseconds: rounded down, the time would not have come yet.
-        const limit = Math.ceil(step.until - (yield* Clock.currentTimeMillis))
+        const limit = Math.ceil(step.until - (yield* monotonicMillis))
         yield* signals.wait(Number.isFinite(limit) ? Duration.millis(Math.max(limit, 1)) : undefined)
       } else yield* attempt(step._tag === "Push" ? "push" : "pull")
     }

@@ -37,7 +37,8 @@ export const operationOf = (
     case "attach":
       return attach(state, device, sync)
     case "run":
-      return Effect.timeoutOption(sync.run, "20 seconds")
+      // Now and then long enough for the event stream to break and come back.
+      return Effect.timeoutOption(sync.run, device.machine.passed % 3 === 0 ? "5 minutes" : "20 seconds")
     default:
       return sync[name]
   }
@@ -75,11 +76,12 @@ export const operate = (state: State, device: SimulatedDevice, name: OperationNa
 
 /** Starts the machine if it is off, with a client that is not opened. @internal */
 export const start = (state: State, device: SimulatedDevice): Effect.Effect<boolean> =>
-  Effect.suspend(() => {
+  device.starting.withPermits(1)(Effect.suspend(() => {
     if (device.running !== undefined && !device.machine.stopped) return Effect.succeed(true)
     const off = device.running === undefined ? Effect.void : Devices.powerOff(device)
     return Effect.zipRight(off, Devices.powerOn(device, state.partsOf(device))).pipe(
       Effect.exit,
+      Effect.tap(() => Devices.followFile(device)),
       Effect.map((exit) => {
         if (Exit.isSuccess(exit)) return true
         const interrupted = Cause.isInterruptedOnly(exit.cause)
@@ -87,7 +89,7 @@ export const start = (state: State, device: SimulatedDevice): Effect.Effect<bool
         return false
       })
     )
-  })
+  }))
 
 /** Switches a stopped machine off, and on again after a time. @internal */
 export const restart = (state: State, device: SimulatedDevice, afterMillis: number): Effect.Effect<void> =>
@@ -107,7 +109,7 @@ export const call = (state: State, device: SimulatedDevice, name: OperationName)
       const failure = Cause.failureOption(ended.cause)
       if (Option.isNone(failure)) break
       const tag = failure.value._tag
-      if (tag === "OpenRequired") yield* operate(state, device, "open")
+      if (tag === "OpenRequired" || tag === "DatabaseTakenOver") yield* operate(state, device, "open")
       else if (tag !== "AttachRequired") break
       if (name !== "attach") yield* operate(state, device, "attach")
       ended = yield* operate(state, device, name)
@@ -115,9 +117,17 @@ export const call = (state: State, device: SimulatedDevice, name: OperationName)
   })
 
 /** Starts an operation in a fiber of the device. @internal */
-export const begin = Effect.fnUntraced(function*(state: State, device: SimulatedDevice, name: OperationName) {
+export const begin = (state: State, device: SimulatedDevice, name: OperationName): Effect.Effect<void> =>
+  background(state, device, call(state, device, name))
+
+/** Runs something in a fiber of the device; a machine that stops in it starts again. @internal */
+export const background = Effect.fnUntraced(function*(
+  state: State,
+  device: SimulatedDevice,
+  self: Effect.Effect<unknown>
+) {
   const { machine } = device
-  const fiber = yield* Effect.fork(Effect.exit(call(state, device, name)))
+  const fiber = yield* Effect.fork(Effect.exit(self))
   device.fibers.push(fiber)
   yield* Effect.fork(Effect.gen(function*() {
     yield* Fiber.await(fiber)

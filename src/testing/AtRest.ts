@@ -12,6 +12,9 @@ import type { State } from "./SimulationState.js"
 const upheavals = [
   "device rolled back",
   "device cloned",
+  "power cut that lost commits",
+  "uninstalled",
+  "server wiped",
   "server restored",
   "server restored, new history",
   "history pruned"

@@ -27,6 +27,8 @@ export interface Exchange {
   readonly url: URL
   readonly send: Answer
   readonly prng: Prng.Prng
+  /** Runs something in the background, as the network does with what is still under way. */
+  readonly later: (self: Effect.Effect<unknown>) => Effect.Effect<void>
 }
 
 /**
@@ -96,6 +98,25 @@ export const duplicate: Fault = (exchange) => Effect.zipRight(exchange.send, exc
 export const lateDuplicate: Fault = (exchange) => Effect.zipLeft(exchange.send, Effect.exit(exchange.send))
 
 /**
+ * The client is told that its connection has broken, but the request is only slow: the server acts on it after `after`,
+ * when later requests may have been answered.
+ *
+ * @since 0.1.0
+ * @category faults
+ */
+export const arriveLate = (after: Duration.DurationInput): Fault => (exchange) =>
+  Effect.zipRight(exchange.later(Effect.delay(Effect.exit(exchange.send), after)), Effect.fail(broken(exchange)))
+
+/**
+ * The answer arrives, and after `after` the server gets the request a second time, behind later ones.
+ *
+ * @since 0.1.0
+ * @category faults
+ */
+export const duplicateAfter = (after: Duration.DurationInput): Fault => ({ later, send }) =>
+  Effect.zipLeft(send, later(Effect.delay(Effect.exit(send), after)))
+
+/**
  * Request and answer are under way for a time.
  *
  * @since 0.1.0
@@ -162,6 +183,8 @@ export const kinds = {
   "answer lost": loseAnswer,
   "duplicated": duplicate,
   "duplicated late": lateDuplicate,
+  "overtaken": (exchange) => arriveLate(`${exchange.prng.integer(90_000)} millis`)(exchange),
+  "duplicated after others": (exchange) => duplicateAfter(`${exchange.prng.integer(90_000)} millis`)(exchange),
   "delayed": (exchange) =>
     delay(`${exchange.prng.integer(20_000)} millis`, `${exchange.prng.integer(20_000)} millis`)(exchange),
   "timed out": delay("130 seconds", "0 millis"),
@@ -184,7 +207,8 @@ export const kinds = {
 export type FaultKind = keyof typeof kinds
 
 /**
- * A client whose requests meet the fault that `decide` names; `undefined` lets a request pass.
+ * A client whose requests meet the fault that `decide` names; `undefined` lets a request pass. `later` runs what arrives
+ * behind other requests; without it that is lost.
  *
  * @since 0.1.0
  * @category constructors
@@ -192,11 +216,12 @@ export type FaultKind = keyof typeof kinds
 export const apply = (
   client: HttpClient.HttpClient,
   prng: Prng.Prng,
-  decide: (exchange: Exchange) => Fault | undefined
+  decide: (exchange: Exchange) => Fault | undefined,
+  later: Exchange["later"] = () => Effect.void
 ): HttpClient.HttpClient =>
   HttpClient.make((request, url) =>
     Effect.suspend(() => {
-      const exchange: Exchange = { request, url, send: client.execute(request), prng }
+      const exchange: Exchange = { request, url, send: client.execute(request), prng, later }
       return (decide(exchange) ?? ((passing) => passing.send))(exchange)
     })
   )
@@ -239,15 +264,15 @@ const isStream = (url: URL) => url.pathname.endsWith("/sync/watch")
  * @category layers
  */
 export const layer = (options: FaultOptions): Layer.Layer<HttpClient.HttpClient, never, HttpClient.HttpClient> =>
-  Layer.effect(
+  Layer.scoped(
     HttpClient.HttpClient,
-    Effect.map(HttpClient.HttpClient, (client) => {
+    Effect.zipWith(HttpClient.HttpClient, Effect.scope, (client, scope) => {
       const prng = Prng.make(options.seed, "faults")
       const possible = options.faults ?? (Object.keys(kinds) as ReadonlyArray<FaultKind>)
       return apply(client, prng, ({ request, url }) => {
         const exposed = options.when === undefined ? !isStream(url) : options.when(request, url)
         const kind = exposed && prng.chance(options.chance) ? prng.pick(possible) : undefined
         return kind === undefined ? undefined : kinds[kind]
-      })
+      }, (self) => Effect.asVoid(Effect.forkIn(self, scope)))
     })
   )

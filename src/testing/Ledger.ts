@@ -78,6 +78,24 @@ export interface Ledger {
   /** The writes of a device that was rolled back: those to `pending` rows are gone unless they are in `kept`. */
   readonly rolledBack: (device: string, pending: ReadonlySet<string>, kept: StampedRows) => void
   /**
+   * A device has gone back to a state with the rows `kept`, of which some are `pending`. What it has written since is on the
+   * server under numbers that it will use again: where it then sends another content of the row, that is based on the
+   * earlier one (push.md §8.1), and no resolver is asked.
+   */
+  readonly forgets: (device: string, kept: StampedRows, pending: ReadonlySet<string>) => void
+  /** An attach with `localRows: "replace"` has thrown away what the device wrote while it belonged to nobody. */
+  readonly discarded: (device: string, kept: StampedRows) => void
+  /** The engine was uninstalled: that the rows in `deletes` were deleted is forgotten (lifecycle.md §8). */
+  readonly uninstalled: (device: string, deletes: ReadonlySet<string>) => void
+  /** A write that was not acknowledged: it may have happened, and then counts as later than what was there. */
+  readonly tried: (write: {
+    readonly row: string
+    readonly before: string | undefined
+    readonly stamp: string
+    readonly deletes: boolean
+    readonly user: string
+  }) => void
+  /**
    * The rows were waiting for the server in a database that now exists twice, or again. If both send different contents
    * under one number, the later one is based on the earlier (push.md §8.1), and no resolver is asked.
    */
@@ -110,6 +128,9 @@ export const make = (): Ledger => {
   const onTopOf = new Map<string, string>()
   const needless: Array<{ readonly row: string; readonly earlier: string; readonly later: string }> = []
   let deletions = 0
+
+  /** Writes that a device has forgotten, by device and row. */
+  const forgotten = new Map<string, Map<string, Array<string>>>()
 
   const link = (from: string, to: string) => {
     if (from === to) return
@@ -156,6 +177,7 @@ export const make = (): Ledger => {
           note(stamp, { row, device, user, deletes: false, owners })
           if (old !== undefined) onTopOf.set(stamp, old)
         }
+        for (const name of forgotten.get(device)?.get(row) ?? []) link(name, stamp)
         if (old !== undefined) link(old, stamp)
         else for (const name of deletionsOf(row)) link(name, stamp)
       }
@@ -163,6 +185,7 @@ export const make = (): Ledger => {
         if (after.has(row)) continue
         const name = deletion(row, device, user)
         link(stamp, name)
+        for (const forgot of forgotten.get(device)?.get(row) ?? []) link(forgot, name)
         const write = writes.get(name)
         if (write !== undefined && !known.has(row)) write.excuse = "the server never had the row"
       }
@@ -186,12 +209,42 @@ export const make = (): Ledger => {
         if (write.device === device && write.user === undefined) write.user = user
       }
     },
+    forgets: (device, kept, pending) => {
+      const rows = forgotten.get(device) ?? new Map<string, Array<string>>()
+      forgotten.set(device, rows)
+      for (const [name, { device: writer, row }] of writes) {
+        const stamp = kept.get(row)?.stamp
+        if (writer !== device || stamp === name || (stamp !== undefined && reached(name).has(stamp))) continue
+        rows.set(row, [...rows.get(row) ?? [], name])
+        if (stamp !== undefined && pending.has(row)) link(name, stamp)
+      }
+    },
     rolledBack: (device, pending, kept) => {
       for (const [name, write] of writes) {
         if (write.device === device && pending.has(write.row) && kept.get(write.row)?.stamp !== name) {
           write.excuse = "its device was rolled back"
         }
       }
+    },
+    discarded: (device, kept) => {
+      for (const [name, write] of writes) {
+        if (write.device === device && write.user === undefined && kept.get(write.row)?.stamp !== name) {
+          write.excuse = "thrown away by an attach that replaces local rows"
+        }
+      }
+    },
+    uninstalled: (device, deletes) => {
+      for (const write of writes.values()) {
+        if (write.device === device && write.deletes && deletes.has(write.row)) {
+          write.excuse = "the engine was uninstalled before the delete was sent"
+        }
+      }
+    },
+    tried: ({ before, deletes, row, stamp, user }) => {
+      const name = deletes ? deletion(row, "the backend", user) : stamp
+      const write = writes.get(name)
+      if (write !== undefined) write.excuse = "never acknowledged"
+      if (before !== undefined) link(before, name)
     },
     twins: (pending) => {
       for (const row of pending) ofTwins.add(row)
@@ -240,6 +293,8 @@ export const make = (): Ledger => {
         }
         // After a restored backup, what was written to the row since counts as later (pull.md §6.4).
         if (restored !== undefined && restored.get(write.row)?.stamp !== now) continue
+        // A delete that the restored server had lost is brought back over what has a lower number in the new history.
+        if (restored !== undefined && now === undefined && deletionsOf(write.row).length > 0) continue
         lines.push(`${name} of ${write.device} (${write.row}) is lost: everybody sees ${now ?? "no row"}`)
       }
       return lines

@@ -234,12 +234,23 @@ export const hosts: ReadonlyArray<HostAction> = [
 ]
 
 /**
- * Takes what may contradict other rows (codes and references) out of a row; if that does not help, the row itself.
+ * Takes what may contradict other rows (codes and references) out of a row; if that does not help, the row itself. A row
+ * that was deleted here while others still refer to it comes back.
  *
  * @since 0.1.0
  * @category hosts
  */
-export const repair: Repair = (host, { key, table }, attempt) => {
+export const repair: Repair = (host, { key, table }, attempt) =>
+  Effect.flatMap(
+    host.run(`SELECT 1 FROM "${table}" WHERE id = ?`, [key]),
+    ([there]) =>
+      there === undefined && attempt <= 2
+        // What others hold on to must not be deleted: the row comes back.
+        ? host.run(`INSERT INTO "${table}" (id, stamp) VALUES (?, ?)`, [key, host.stamp()])
+        : repairRow(host, { key, table }, attempt)
+  )
+
+const repairRow: Repair = (host, { key, table }, attempt) => {
   if (attempt > 1) return host.run(`DELETE FROM "${table}" WHERE id = ?`, [key])
   switch (table) {
     case "people":

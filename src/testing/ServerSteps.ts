@@ -13,12 +13,16 @@ import type { State } from "./SimulationState.js"
 export const users = ["ann", "bob"] as const
 
 /** The server goes on with a copy of its file, and the ledger hears of it. @internal */
-export const restoreServer = Effect.fnUntraced(function*(state: State, backup: string, renewHistory: boolean) {
+export const restoreServer = (state: State, backup: string, renewHistory: boolean): Effect.Effect<void> =>
+  serverGoesBack(state, state.server.restore(backup, renewHistory))
+
+/** The server goes back to something older, and the ledger hears of it. @internal */
+export const serverGoesBack = Effect.fnUntraced(function*(state: State, back: Effect.Effect<void>) {
   const held: Array<ReadonlyMap<string, { readonly stamp: string; readonly owners: ReadonlyArray<string> }>> = []
   for (const { running } of state.devices) {
     if (running !== undefined) held.push(yield* Effect.orDie(stampedRows(running.second, state.schema)))
   }
-  yield* state.server.restore(backup, renewHistory)
+  yield* back
   state.historyWentBack = true
   for (const user of users) state.ledger.serverWentBack(user, yield* state.server.rows(user), held)
 })

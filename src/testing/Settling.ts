@@ -22,7 +22,7 @@ import { contents, stampedRows } from "./SimulatedSchema.js"
 import type { State } from "./SimulationState.js"
 
 /** Steps that one device may need to become quiet, and rounds of all of them. */
-const patience = { steps: 30, rounds: 8 }
+const patience = { steps: 30, rounds: 8, sameEnds: 10, badRounds: 3 }
 
 const isQuiet = (device: SimulatedDevice) =>
   Effect.suspend(() => {
@@ -88,6 +88,11 @@ export const calm = (state: State, device: SimulatedDevice): Effect.Effect<strin
       if (device.running === undefined) return `it does not start: ${ends.join("; ")}`
       const ended: Ended = yield* operate(state, device, next)
       ends.push(`${next}: ${Devices.told(ended)}`)
+      // What has not helped so often will not help later.
+      const latest = ends.slice(-patience.sameEnds)
+      if (latest.length === patience.sameEnds && new Set(latest).size === 1) {
+        return `${latest.length} times ${latest[0]}`
+      }
       if (Exit.isSuccess(ended)) {
         if (next === "sync" && (yield* isQuiet(device))) return undefined
         const value: unknown = ended.value
@@ -145,6 +150,13 @@ const compare = Effect.fnUntraced(function*(state: State, options: SettleOptions
     }
     for (const device of state.devices) {
       if (device.user !== user || device === first || device.running === undefined) continue
+      if (
+        state.restoredSilently && difference(there, yield* contents(device.running.second, state.schema)).length > 0
+      ) {
+        // It could not notice that the server was restored; a rebuild is what its user is told to do then.
+        yield* operate(state, device, "rebuild")
+        yield* calm(state, device)
+      }
       for (const line of difference(there, yield* contents(device.running.second, state.schema))) {
         state.record.violate(`${device.name} and a new device of ${user} differ: ${line}`)
       }
@@ -203,6 +215,7 @@ export const settle = (state: State, options: SettleOptions = {}): Effect.Effect
         ceilings.push(yield* checkpointOf(device))
       }
       state.record.note(`round ${round} of ${state.record.points - before} points: ${ceilings.join(" ")}`)
+      if (troubles.length > 0 && round + 1 >= patience.badRounds) break
       const restless = yield* Effect.filter(state.devices, (device) => Effect.map(isQuiet(device), (quiet) => !quiet))
       if (
         (round > 0 || options.once === true) && troubles.length === 0 && restless.length === 0 &&

@@ -10,6 +10,7 @@ import * as SqliteClient from "@effect/sql-sqlite-node/SqliteClient"
 import * as SqlClient from "@effect/sql/SqlClient"
 import type { SqlError } from "@effect/sql/SqlError"
 import * as Cause from "effect/Cause"
+import type * as Clock from "effect/Clock"
 import type { ConfigError } from "effect/ConfigError"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
@@ -31,6 +32,7 @@ import type { Ledger } from "./Ledger.js"
 import type * as Prng from "./Prng.js"
 import type { Host, SimulatedSchema } from "./SimulatedSchema.js"
 import { clientTables, stampedRows } from "./SimulatedSchema.js"
+import * as VirtualTime from "./VirtualTime.js"
 
 /** What a device has while it is on. @internal */
 export interface Running {
@@ -52,6 +54,14 @@ export interface SimulatedDevice {
   running: Running | undefined
   /** Operations under way. */
   fibers: Array<Fiber.RuntimeFiber<unknown, unknown>>
+  /** What its tokens are like. */
+  token: "valid" | "expired" | "of another user"
+  /** By how many milliseconds its wall clock is fast. */
+  clockJump: number
+  /** One start at a time. */
+  readonly starting: Effect.Semaphore
+  /** A client whose scope is ending. */
+  closing: Fiber.RuntimeFiber<unknown, unknown> | undefined
   /** Copies of the file, oldest first, with the stamps they hold. */
   readonly backups: Array<string>
 }
@@ -110,17 +120,18 @@ export const powerOff = (device: SimulatedDevice): Effect.Effect<void> =>
     device.running = undefined
     device.fibers = []
     yield* Fiber.interruptAll(fibers)
+    if (device.closing !== undefined) yield* Fiber.await(device.closing)
+    device.closing = undefined
     if (running !== undefined) yield* Scope.close(running.scope, Exit.void)
   })
 
 /** Starts the machine and its client; the tables are created on the first start. Fails as the client's layer does. @internal */
 export const powerOn = Effect.fnUntraced(function*(device: SimulatedDevice, parts: DeviceParts) {
+  if (device.closing !== undefined) yield* Fiber.await(device.closing)
+  device.closing = undefined
   device.machine = parts.makeMachine(device)
   const { machine } = device
   const scope = yield* Scope.make()
-  const credentials = Credentials.layer(
-    Effect.sync(() => ({ token: Redacted.make(device.user), userId: Option.some(device.user) }))
-  )
   const starting = Effect.gen(function*() {
     const own = yield* open(device.filename, scope)
     const second = yield* open(device.filename, scope)
@@ -130,20 +141,7 @@ export const powerOn = Effect.fnUntraced(function*(device: SimulatedDevice, part
     for (const pragma of ["busy_timeout = 0", "foreign_keys = ON", "recursive_triggers = ON"]) {
       yield* second.unsafe(`PRAGMA ${pragma}`)
     }
-    const sync = yield* makeClient({
-      baseUrl: "http://localhost",
-      schema: parts.schema.schema,
-      tables: clientTables(parts.schema),
-      resolver: noted(parts.ledger, parts.schema, parts.resolver),
-      ...parts.options
-    }).pipe(
-      Effect.provideServiceEffect(SqlClient.SqlClient, CrashPoints.sqlClient(own, machine)),
-      Effect.provideService(HttpClientTag.HttpClient, CrashPoints.httpClient(parts.network(device), machine)),
-      Effect.provideService(SourceIdGenerator, Effect.sync(parts.prng.uuid)),
-      Effect.provideService(Breathe, Effect.sleep("1 millis")),
-      Effect.provide(credentials)
-    )
-    device.running = { scope, sync: withServices(sync, parts.prng), own, second }
+    device.running = { scope, sync: yield* client(device, parts, own, machine), own, second }
   }).pipe(Scope.extend(scope))
   yield* Effect.onExit(
     starting,
@@ -154,10 +152,45 @@ export const powerOn = Effect.fnUntraced(function*(device: SimulatedDevice, part
   )
 })
 
+/** A token of which the network knows that it has expired. @internal */
+export const expiredToken = "expired"
+
+/** A client on a connection, with everything around it simulated. @internal */
+export const client = Effect.fnUntraced(function*(
+  device: SimulatedDevice,
+  parts: DeviceParts,
+  sql: SqlClient.SqlClient,
+  machine: CrashPoints.Machine
+) {
+  const clock = VirtualTime.wallClock(yield* Effect.clock, () => device.clockJump)
+  const credentials = Credentials.layer(Effect.sync(() => {
+    const user = device.token === "of another user" ? `not ${device.user}` : device.user
+    return {
+      token: Redacted.make(device.token === "expired" ? expiredToken : user),
+      userId: Option.some(user)
+    }
+  }))
+  const sync = yield* makeClient({
+    baseUrl: "http://localhost",
+    schema: parts.schema.schema,
+    tables: clientTables(parts.schema),
+    resolver: noted(parts.ledger, parts.schema, parts.resolver),
+    ...parts.options
+  }).pipe(
+    Effect.provideServiceEffect(SqlClient.SqlClient, CrashPoints.sqlClient(sql, machine)),
+    Effect.provideService(HttpClientTag.HttpClient, CrashPoints.httpClient(parts.network(device), machine)),
+    Effect.provideService(SourceIdGenerator, Effect.sync(parts.prng.uuid)),
+    Effect.provideService(Breathe, Effect.sleep("1 millis")),
+    Effect.provide(credentials)
+  )
+  return withServices(sync, parts.prng, clock)
+})
+
 /** References are looked up where an operation runs, not where the client is built. */
-const withServices = (sync: SyncClient["Type"], prng: Prng.Prng): SyncClient["Type"] => {
+const withServices = (sync: SyncClient["Type"], prng: Prng.Prng, clock: Clock.Clock): SyncClient["Type"] => {
   const given = <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
     self.pipe(
+      Effect.withClock(clock),
       Effect.provideService(SourceIdGenerator, Effect.sync(prng.uuid)),
       Effect.provideService(Breathe, Effect.sleep("1 millis"))
     )
@@ -171,6 +204,8 @@ const withServices = (sync: SyncClient["Type"], prng: Prng.Prng): SyncClient["Ty
     pullToStable: given(sync.pullToStable),
     sync: given(sync.sync),
     rebuild: given(sync.rebuild),
+    uninstallSync: given(sync.uninstallSync),
+    inspect: given(sync.inspect),
     run: given(sync.run)
   }
 }
@@ -184,6 +219,15 @@ export const owner = (sql: SqlClient.SqlClient): Effect.Effect<string | undefine
     ),
     ([row]) => row === undefined || row.owner === "" ? undefined : row.owner
   )
+
+/** The application asks for the data of the user whose rows are in the file: whoever is signed in there. @internal */
+export const followFile = (device: SimulatedDevice): Effect.Effect<void> => {
+  const { running } = device
+  if (running === undefined) return Effect.void
+  return Effect.map(Effect.orElseSucceed(owner(running.second), () => undefined), (user) => {
+    if (user !== undefined) device.user = user
+  })
+}
 
 /** Rows that the server has or may have, as `table key`. @internal */
 export const serverRows = (sql: SqlClient.SqlClient): Effect.Effect<ReadonlySet<string>, SqlError> =>

@@ -4,32 +4,32 @@
  *
  * @since 0.1.0
  */
+import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
 import * as Data from "effect/Data"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Logger from "effect/Logger"
 import * as LogLevel from "effect/LogLevel"
+import * as Option from "effect/Option"
 import * as fs from "node:fs"
 import * as os from "node:os"
 import * as path from "node:path"
 import type { ConflictResolver } from "../contract/ConflictResolution.js"
 import type { SyncOptions } from "../engine/SyncConfig.js"
 import type { ServerOptions } from "../server/ServerSettings.js"
-import { begin, call, hostOf, restart, start } from "./Application.js"
+import { begin, start } from "./Application.js"
 import * as AtRest from "./AtRest.js"
 import * as Office from "./OfficeSchema.js"
-import * as Prng from "./Prng.js"
 import * as Script from "./Script.js"
 import type { Step } from "./Script.js"
-import { pruneHistory, restoreServer, users } from "./ServerSteps.js"
+import { users } from "./ServerSteps.js"
 import * as Settling from "./Settling.js"
-import type { SimulatedDevice } from "./SimulatedDevice.js"
 import * as Devices from "./SimulatedDevice.js"
 import type { HostAction, Repair, SimulatedSchema } from "./SimulatedSchema.js"
-import { stampedRows } from "./SimulatedSchema.js"
 import type { Plant, State } from "./SimulationState.js"
 import * as SimulationState from "./SimulationState.js"
+import * as Steps from "./Steps.js"
 import * as VirtualTime from "./VirtualTime.js"
 
 /**
@@ -105,6 +105,8 @@ export interface SimulationReport {
   readonly crashPoints: number
   /** Statements and edges of requests that were passed. */
   readonly points: number
+  /** Change events that the server has sent to devices that were listening. */
+  readonly watchEvents: number
   /** Acknowledged writes of hosts. */
   readonly writes: number
   /** How often the planted defect has changed something. */
@@ -129,147 +131,14 @@ const smallPages: Partial<SyncOptions> = {
   downloadLimit: 2,
   committedRowsLimit: 3,
   snapshotChunkRows: 4,
-  applyRows: 5
+  applyRows: 5,
+  bundleChangeWatchMode: "auto",
+  watchFallbackInterval: "30 seconds"
 }
 
 const deleteRow = (schema: SimulatedSchema): Repair => (host, { key, table }) => {
   const column = schema.tables.find(({ name }) => name === table)?.key ?? "id"
   return host.run(`DELETE FROM "${table}" WHERE "${column}" = ?`, [key])
-}
-
-/** Keys that the device alone knows of, and what the copy it goes back to holds. */
-const rollBack = Effect.fnUntraced(function*(state: State, device: SimulatedDevice, backup: string) {
-  const { running } = device
-  if (running === undefined) return
-  const pending = yield* Devices.pendingRows(running.second)
-  yield* Devices.powerOff(device)
-  device.filename = state.file()
-  fs.copyFileSync(backup, device.filename)
-  yield* start(state, device)
-  const kept = device.running === undefined
-    ? new Map<string, never>()
-    : yield* stampedRows(device.running.second, state.schema)
-  state.ledger.rolledBack(device.name, pending, kept)
-  if (device.running !== undefined) state.ledger.twins(yield* Devices.pendingRows(device.running.second))
-  for (const user of users) state.ledger.gaveUp(user)
-}, Effect.orDie)
-
-const copyOf = Effect.fnUntraced(function*(state: State, device: SimulatedDevice) {
-  const copy = state.file()
-  if (device.running === undefined) return undefined
-  yield* Effect.orDie(device.running.second.unsafe("VACUUM INTO ?", [copy]))
-  return copy
-})
-
-const perform = (state: State, step: Step, acknowledged: Map<string, number>): Effect.Effect<void> => {
-  const prng = Prng.make(step.salt)
-  const deviceOf = (index: number) => state.devices[index % state.devices.length]
-  switch (step.kind) {
-    case "write":
-      return Effect.gen(function*() {
-        const device = deviceOf(step.device)
-        if (device === undefined) return
-        const weights = Object.fromEntries(state.hosts.map(({ name, weight }) => [name, weight]))
-        const names: Array<string> = []
-        const committed = yield* Devices.hostWrite(state, device, step.connection, (run) =>
-          Effect.gen(function*() {
-            const host = hostOf(state, run, prng)
-            for (let count = prng.chance(0.7) ? 1 : 2 + prng.integer(4); count > 0; count--) {
-              const chosen = prng.weighted(weights)
-              const action = state.hosts.find(({ name }) => name === chosen)
-              if (action === undefined) continue
-              names.push(action.name)
-              yield* action.act(host)
-            }
-          }))
-        state.record.note(`${device.name} host ${names.join(", ")}: ${committed ? "committed" : "refused"}`)
-        if (committed) { for (const name of names) acknowledged.set(name, (acknowledged.get(name) ?? 0) + 1) }
-      })
-    case "operate": {
-      const device = deviceOf(step.device)
-      return device === undefined || device.running === undefined ? Effect.void : begin(state, device, step.operation)
-    }
-    case "crash": {
-      const device = deviceOf(step.device)
-      if (device === undefined || device.running === undefined) return Effect.void
-      if (step.points > 0) {
-        device.machine.stopAt = device.machine.passed + step.points
-        return Effect.void
-      }
-      state.record.count("crash")
-      return Effect.asVoid(Effect.fork(restart(state, device, prng.integer(60_000))))
-    }
-    case "back up":
-      return Effect.gen(function*() {
-        const device = deviceOf(step.device)
-        if (device === undefined) return
-        const copy = yield* copyOf(state, device)
-        if (copy !== undefined) device.backups.push(copy)
-      })
-    case "roll back": {
-      const device = deviceOf(step.device)
-      const backup = prng.chance(0.5) ? device?.backups[0] : device?.backups.at(-1)
-      if (device === undefined || backup === undefined) return Effect.void
-      state.record.count("device rolled back")
-      return rollBack(state, device, backup)
-    }
-    case "clone":
-      return Effect.gen(function*() {
-        const device = deviceOf(step.device)
-        if (device === undefined || state.devices.length > 5) return
-        const copy = yield* copyOf(state, device)
-        if (copy === undefined) return
-        state.record.count("device cloned")
-        if (device.running !== undefined) {
-          state.ledger.twins(yield* Effect.orDie(Devices.pendingRows(device.running.second)))
-        }
-        yield* start(state, state.addDevice(device.user, copy))
-      })
-    case "switch": {
-      const device = deviceOf(step.device)
-      if (device === undefined || device.running === undefined) return Effect.void
-      return Effect.asVoid(Effect.fork(Effect.gen(function*() {
-        yield* call(state, device, "syncThenDetach")
-        const owner = device.running === undefined ? "?" : yield* Effect.orDie(Devices.owner(device.running.second))
-        if (owner !== undefined) return
-        state.record.count("user switched")
-        state.ledger.gaveUp(device.user)
-        device.user = users.find((user) => user !== device.user) ?? users[0]
-        yield* call(state, device, "attach")
-      })))
-    }
-    case "server crash":
-      if (!state.server.isUp()) return Effect.void
-      if (step.points > 0) {
-        const machine = state.server.machine()
-        machine.stopAt = machine.passed + step.points
-      }
-      state.record.count("server crash")
-      return Effect.asVoid(Effect.fork(Effect.gen(function*() {
-        if (step.points === 0) yield* state.server.stop
-        yield* Effect.sleep(`${1000 + prng.integer(30_000)} millis`)
-        if (state.server.machine().stopped) yield* Effect.zipRight(state.server.stop, state.server.start)
-      })))
-    case "server back up":
-      return Effect.map(state.server.backup, (copy) => void state.serverBackups.push(copy))
-    case "server restore": {
-      const backup = prng.pick(state.serverBackups)
-      if (backup === undefined) return Effect.void
-      state.record.count(step.renewHistory ? "server restored, new history" : "server restored")
-      return restoreServer(state, backup, step.renewHistory)
-    }
-    case "server prune":
-      return Effect.gen(function*() {
-        const service = yield* state.server.service
-        if (service === undefined) return
-        state.record.count("history pruned")
-        for (const user of users) yield* pruneHistory(state, service, user, prng)
-      })
-    case "weather":
-      return Effect.sync(() => {
-        state.weather = step.percent
-      })
-  }
 }
 
 const concerned = (state: State, step: Step) =>
@@ -288,10 +157,15 @@ const play = (state: State, options: SimulationOptions, script: ReadonlyArray<St
     for (const step of script) {
       yield* Effect.sleep(`${step.pause} millis`)
       state.record.note(Script.describe(step))
-      yield* perform(state, step, acknowledged)
+      // A machine that stops interrupts what runs on it, here as well.
+      yield* Effect.catchSomeCause(
+        Steps.perform(state, step, acknowledged),
+        (cause) => Cause.isInterruptedOnly(cause) ? Option.some(Effect.void) : Option.none()
+      )
       const device = concerned(state, step)
       if (device !== undefined) yield* Settling.check(state, device, Script.describe(step))
     }
+    yield* Steps.heal(state)
     yield* Settling.settle(state)
     if (state.record.violations.length === 0) yield* AtRest.check(state)
     const witness = state.devices.at(-1)?.running
@@ -364,11 +238,10 @@ export const run = (options: SimulationOptions): Effect.Effect<SimulationReport>
               state.record.violate(stuck.message)
               return stuck.afterMillis
             })),
-          Effect.catchAllDefect((defect) =>
+          // Whatever else goes wrong is of this run alone.
+          Effect.catchAllCause((cause) =>
             Effect.sync(() => {
-              state.record.violate(
-                `defect: ${defect instanceof Error ? defect.stack ?? defect.message : String(defect)}`
-              )
+              state.record.violate(`the run has broken off: ${Cause.pretty(cause, { renderErrorCause: true })}`)
               return 0
             })
           )
@@ -385,6 +258,7 @@ export const run = (options: SimulationOptions): Effect.Effect<SimulationReport>
           faults: Object.fromEntries(record.faults),
           crashPoints: record.crashPoints,
           points: record.points,
+          watchEvents: record.watchEvents,
           writes: state.ledger.size(),
           planted: record.planted
         }

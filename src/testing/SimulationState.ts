@@ -4,9 +4,11 @@
  * @since 0.1.0
  */
 import * as HttpClient from "@effect/platform/HttpClient"
+import * as HttpClientError from "@effect/platform/HttpClientError"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as FiberId from "effect/FiberId"
+import * as Stream from "effect/Stream"
 import { createHash } from "node:crypto"
 import * as path from "node:path"
 import type { ConflictResolver } from "../contract/ConflictResolution.js"
@@ -17,7 +19,8 @@ import * as CrashPoints from "./CrashPoints.js"
 import * as Faults from "./Faults.js"
 import * as Ledger from "./Ledger.js"
 import * as Prng from "./Prng.js"
-import type * as SimulatedDevice from "./SimulatedDevice.js"
+import type { SpellKind } from "./Script.js"
+import * as SimulatedDevice from "./SimulatedDevice.js"
 import type { HostAction, Repair, SimulatedSchema } from "./SimulatedSchema.js"
 import * as SimulatedServer from "./SimulatedServer.js"
 
@@ -48,6 +51,8 @@ export interface Record {
   readonly faults: Map<string, number>
   crashPoints: number
   points: number
+  /** Change events that servers have sent. */
+  watchEvents: number
   /** How often a planted defect has changed something. */
   planted: number
   /** Done with the first violation. */
@@ -63,6 +68,7 @@ const makeRecord = (keepLines: boolean): Record => {
     faults: new Map(),
     crashPoints: 0,
     points: 0,
+    watchEvents: 0,
     planted: 0,
     violated: Deferred.unsafeMake(FiberId.none),
     note: (line) => {
@@ -94,6 +100,13 @@ export interface StateOptions {
   readonly keepLines: boolean
 }
 
+/** What requests meet for a while. @internal */
+export interface Spell {
+  readonly what: SpellKind
+  /** Seconds of its `Retry-After`. */
+  readonly retryAfter: number
+}
+
 /** A simulated world: server, devices, weather, and what is known of every row. @internal */
 export interface State extends StateOptions {
   readonly record: Record
@@ -107,8 +120,12 @@ export interface State extends StateOptions {
   readonly serverBackups: Array<string>
   /** Percent of the requests that meet a fault. */
   weather: number
+  /** What requests meet for a while. */
+  spell: Spell | undefined
   /** Devices stop at the next point whose name contains this text. */
   stopWhere: string | undefined
+  /** The server was restored and has kept its history id: a device may not notice it. */
+  restoredSilently: boolean
   /** The history has gone back: versions may be lower than before. */
   historyWentBack: boolean
 }
@@ -124,6 +141,8 @@ const weightOf: Readonly<globalThis.Record<Faults.FaultKind, number>> = {
   "answer lost": 6,
   "duplicated": 2,
   "duplicated late": 2,
+  "duplicated after others": 2,
+  "overtaken": 3,
   "delayed": 3,
   "timed out": 1,
   "truncated": 2,
@@ -135,6 +154,30 @@ const weightOf: Readonly<globalThis.Record<Faults.FaultKind, number>> = {
   "503 with Retry-After": 1,
   "expired token": 1
 }
+
+/** What an event stream may meet; faults that read the whole body would wait for ever. */
+const streamWeightOf = {
+  "stream cut": 8,
+  "request lost": 2,
+  "delayed": 1,
+  "429": 1,
+  "500": 1,
+  "503": 1,
+  "expired token": 1
+} as const
+
+/** The stream breaks after a time. */
+const cutStream: Faults.Fault = (exchange) =>
+  Effect.map(exchange.send, (response) => {
+    if (response.status !== 200) return response
+    const { prng, request } = exchange
+    const cut = new HttpClientError.ResponseError({ request, response, reason: "Decode" })
+    const stream = response.stream.pipe(
+      Stream.interruptAfter(`${prng.integer(20_000)} millis`),
+      Stream.concat(Stream.fail(cut))
+    )
+    return Object.defineProperty(response, "stream", { value: stream })
+  })
 
 /** Points that one run may pass: many times what a long one needs. */
 const maxPoints = 400_000
@@ -179,18 +222,33 @@ export const make = (options: StateOptions): State => {
         },
         rewrite: (text) => counted(record, text, plant.serverStatement?.(text) ?? text)
       }),
+    onEvent: () => {
+      record.watchEvents++
+      record.note("server announces a bundle")
+    },
     change: (url, text) => counted(record, text, plant.answer?.(url, text) ?? text)
   })
   const network = (device: SimulatedDevice.SimulatedDevice): HttpClient.HttpClient => {
     const prng = Prng.make(seed, "network", device.name, files)
     const faulty = Faults.apply(server.client, prng, ({ request, url }) => {
+      if (request.headers["authorization"] === `Bearer ${SimulatedDevice.expiredToken}`) {
+        record.count("expired token")
+        return Faults.expiredToken
+      }
+      const { spell } = state
+      if (spell !== undefined && (spell.what === "no network" || prng.chance(0.8))) {
+        record.count(`spell: ${spell.what}`)
+        return spell.what === "no network"
+          ? Faults.loseRequest
+          : Faults.status(Number.parseInt(spell.what, 10), spell.what.endsWith("Retry-After") ? spell : {})
+      }
       if (!prng.chance(state.weather / 100)) return undefined
-      const kind = prng.weighted(weightOf)
+      const kind = url.pathname.endsWith("/sync/watch") ? prng.weighted(streamWeightOf) : prng.weighted(weightOf)
       if (kind === undefined) return undefined
       record.count(kind)
       record.note(`${device.name} ${request.method} ${url.pathname} ${kind}`)
-      return Faults.kinds[kind]
-    })
+      return kind === "stream cut" ? cutStream : Faults.kinds[kind]
+    }, server.beside)
     // Everything takes some time, so that devices take turns.
     return HttpClient.make((request) =>
       Effect.suspend(() => {
@@ -245,6 +303,10 @@ export const make = (options: StateOptions): State => {
         machine: CrashPoints.make(),
         running: undefined,
         fibers: [],
+        token: "valid",
+        clockJump: 0,
+        starting: Effect.unsafeMakeSemaphore(1),
+        closing: undefined,
         backups: []
       }
       device.machine.stopped = true
@@ -253,7 +315,9 @@ export const make = (options: StateOptions): State => {
     },
     serverBackups: [],
     weather: 10,
+    spell: undefined,
     historyWentBack: false,
+    restoredSilently: false,
     stopWhere: undefined
   }
   return state

@@ -85,6 +85,22 @@ const makeClock = (prng: Prng.Prng): VirtualClock => {
   }
 }
 
+/**
+ * The same time with a wall clock of its own, which `jumped` says to be so many milliseconds fast. What is slept and
+ * measured monotonically (nanoseconds) is not affected, as with the clock of a real machine that is set.
+ *
+ * @since 0.1.0
+ * @category clocks
+ */
+export const wallClock = (clock: Clock.Clock, jumped: () => number): Clock.Clock => ({
+  [Clock.ClockTypeId]: Clock.ClockTypeId,
+  unsafeCurrentTimeMillis: () => clock.unsafeCurrentTimeMillis() + jumped(),
+  currentTimeMillis: Effect.map(clock.currentTimeMillis, (millis) => millis + jumped()),
+  unsafeCurrentTimeNanos: () => clock.unsafeCurrentTimeNanos(),
+  currentTimeNanos: clock.currentTimeNanos,
+  sleep: (duration) => clock.sleep(duration)
+})
+
 // All work that is not a matter of time consists of micro-tasks, which are done before the event loop turns.
 // eslint-disable-next-line no-restricted-globals
 const turn = Effect.async<void>((resume) => void setImmediate(() => resume(Effect.void)))

@@ -1,6 +1,6 @@
 import { HttpClient, HttpClientResponse } from "@effect/platform"
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Either, Fiber, Layer, TestClock } from "effect"
+import { Context, Effect, Either, Fiber, Layer, TestClock } from "effect"
 import { Faults } from "oversqlite/testing"
 
 /** A server that counts what reaches it. */
@@ -53,6 +53,21 @@ describe("faults", () => {
       assert.deepStrictEqual([second.requests, second.text], [2, "{\"answer\":2}"])
       const first = yield* answerOf("duplicated late")
       assert.deepStrictEqual([first.requests, first.text], [2, "{\"answer\":1}"])
+    }))
+
+  it.scoped("let a request arrive behind later ones, instead of the first time or as well", () =>
+    Effect.gen(function*() {
+      for (const [kind, atOnce] of [["overtaken", 0], ["duplicated after others", 1]] as const) {
+        const { client, seen } = counting()
+        const layer = Faults.layer({ seed: 1, chance: 1, faults: [kind] })
+        const context = yield* Layer.build(Layer.provide(layer, Layer.succeed(HttpClient.HttpClient, client)))
+        const faulty = Context.get(context, HttpClient.HttpClient)
+        const answer = yield* Effect.either(faulty.get("http://localhost/sync/pull"))
+        assert.strictEqual(Either.isRight(answer), atOnce === 1)
+        assert.strictEqual(seen.requests, atOnce)
+        yield* TestClock.adjust("5 minutes")
+        assert.strictEqual(seen.requests, atOnce + 1)
+      }
     }))
 
   it.effect("cut a body off, or destroy it", () =>

@@ -1,10 +1,51 @@
 /** What the simulation has found in the engine and the server, as short stories: each failed before it was mended. */
 import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
+import { VirtualTime } from "oversqlite/testing"
 import { ddl, device, server, serverTables, tables } from "../engine/support/Devices.js"
+import { followGuidance } from "../engine/support/Guidance.js"
 import { checkInvariants } from "../engine/support/Invariants.js"
+import { states } from "../engine/support/States.js"
+import { secondsPass, turn } from "../engine/support/Time.js"
+import { contents, makeWorld } from "../engine/support/World.js"
 
 describe("found by the simulation", () => {
+  it.scoped("a staged snapshot belongs to a history: a server that was reset meanwhile is noticed [lifecycle.md §5.2, recovery.md §2.2]", () =>
+    Effect.gen(function*() {
+      yield* turn
+      const world = yield* makeWorld()
+      const a = yield* states["opened, anonymous + remote replace"].build(world)
+      yield* world.reset
+      const b = yield* world.attached()
+      const [operation] = yield* a.run("SELECT snapshot_bundle_seq AS staged FROM _sync_operation_state")
+      const staged = Number(operation?.["staged"])
+      for (let seq = 1; seq <= staged; seq++) {
+        yield* b.run(`INSERT INTO users VALUES ('of the new history ${seq}', 'New', NULL, ${seq})`)
+        yield* b.sync.sync
+      }
+      assert.strictEqual((yield* a.sync.attach("ann")).status, "connected")
+      assert.strictEqual(yield* a.sync.lastBundleSeqSeen, staged)
+      yield* followGuidance(a)
+      yield* b.sync.sync
+      yield* a.sync.sync
+      yield* checkInvariants(a)
+      assert.deepStrictEqual(yield* contents(a), yield* contents(b))
+    }))
+
+  it.scoped("background work goes on when the wall clock is set back by hours [client-state.md §1]", () =>
+    Effect.gen(function*() {
+      const world = yield* makeWorld()
+      let jumped = 0
+      const clock = VirtualTime.wallClock(yield* Effect.clock, () => jumped)
+      const a = yield* world.attached()
+      yield* Effect.forkScoped(Effect.withClock(a.sync.run, clock))
+      yield* secondsPass(2)
+      jumped = -5 * 3_600_000
+      yield* a.run("INSERT INTO users VALUES ('u1', 'Ann', NULL, 1)")
+      yield* secondsPass(5)
+      assert.isFalse((yield* a.sync.pendingSyncStatus).hasPendingSyncData)
+    }))
+
   it.scoped("accepts a server row that refers to a row not pulled yet [conflicts.md §4, §8]", () =>
     Effect.gen(function*() {
       const a = yield* device("ann")

@@ -19,6 +19,30 @@ describe("the simulation", () => {
     )
   }
 
+  it.effect("does the same twice, whatever happens in it", () =>
+    Effect.gen(function*() {
+      const rare = [
+        "interrupt",
+        "pause",
+        "look",
+        "power cut",
+        "close",
+        "take over",
+        "uninstall",
+        "switch",
+        "clock"
+      ] as const
+      const others = ["token", "server power cut", "server write", "server wipe", "server restore", "spell"] as const
+      const weights = Object.fromEntries([...rare, ...others, "server back up" as const].map((kind) => [kind, 4]))
+      for (const seed of [21, 22]) {
+        const first = yield* Simulation.run({ ...options, steps: 40, seed, weights })
+        const again = yield* Simulation.run({ ...options, steps: 40, seed, weights })
+        assert.deepStrictEqual(first.violations, [])
+        assert.strictEqual(again.hash, first.hash)
+        assert.isAbove(new Set(first.script.map(({ kind }) => kind)).size, 10)
+      }
+    }), 120_000)
+
   it.effect("does the same twice for one seed, and something else for another", () =>
     Effect.gen(function*() {
       const first = yield* Simulation.run({ ...options, steps: 25, seed: 11 })

@@ -33,6 +33,29 @@ describe("virtual time", () => {
       assert.strictEqual(passed, 60_000)
     }))
 
+  it.effect("keeps sleep and monotonic time apart from a wall clock that jumps", () =>
+    Effect.gen(function*() {
+      const passed = yield* VirtualTime.run(
+        Effect.gen(function*() {
+          let jumped = 0
+          const clock = VirtualTime.wallClock(yield* Effect.clock, () => jumped)
+          return yield* Effect.withClock(
+            Effect.gen(function*() {
+              const wall = yield* Clock.currentTimeMillis
+              const monotonic = yield* Clock.currentTimeNanos
+              yield* Effect.sleep("1 minute")
+              jumped = -3_600_000
+              const later = yield* Clock.currentTimeMillis
+              return [later - wall, Number(((yield* Clock.currentTimeNanos) - monotonic) / 1_000_000n)]
+            }),
+            clock
+          )
+        }),
+        { seed: 1 }
+      )
+      assert.deepStrictEqual(passed, [60_000 - 3_600_000, 60_000])
+    }))
+
   it.effect("fails when everybody waits for ever", () =>
     Effect.gen(function*() {
       const ended = yield* Effect.either(

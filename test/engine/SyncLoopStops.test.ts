@@ -48,6 +48,7 @@ describe("uploads that wait for a correction [retry-and-loops.md §4.3]", () => 
       )
       yield* insert(a, "u1")
       yield* world.network.fault("push chunk", refusal, 1_000)
+      yield* world.network.asked
       yield* Effect.forkScoped(a.sync.run)
       const refusedAgain = Effect.gen(function*() {
         yield* secondsPass(100, 2)
@@ -55,7 +56,6 @@ describe("uploads that wait for a correction [retry-and-loops.md §4.3]", () => 
         const asked = yield* world.network.asked
         assert.deepStrictEqual([count(asked, "push chunk"), count(asked, "pull")], [1, 0])
       })
-      yield* world.network.asked
       yield* refusedAgain
       // A new row, another edit of a row that is pending already, a write of another connection, the host's word.
       yield* insert(a, "u2")

@@ -5,7 +5,7 @@
  * from a JSON file.
  */
 import { Effect } from "effect"
-import { readFileSync } from "node:fs"
+import { existsSync, readFileSync } from "node:fs"
 import { parseArgs } from "node:util"
 import * as Script from "../src/testing/Script.js"
 import type { SimulationOptions, SimulationReport } from "../src/testing/Simulation.js"
@@ -63,6 +63,9 @@ const listed = (counts: Record<string, number>) =>
   Object.entries(counts).sort(([left], [right]) => left < right ? -1 : 1)
     .map(([kind, times]) => `${kind} ${times}`).join(", ")
 
+/** Files in memory: the simulation cuts them off by itself, it needs no disk. */
+const folder = existsSync("/dev/shm") ? "/dev/shm" : undefined
+
 const scriptOf = (seed: number, devices: number, steps: number): ReadonlyArray<Script.Step> => {
   const whole = values.script === undefined
     ? Script.make({ seed, devices, steps })
@@ -84,6 +87,7 @@ const program = Effect.gen(function*() {
     const options: SimulationOptions = {
       seed,
       devices,
+      folder,
       trace: values.trace,
       script: scriptOf(seed, devices, steps)
     }

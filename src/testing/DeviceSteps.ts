@@ -86,18 +86,6 @@ export const powerCut = Effect.fnUntraced(function*(state: State, device: Simula
   yield* Effect.fork(Effect.delay(start(state, device), `${prng.integer(60_000)} millis`))
 })
 
-/** The device goes on with a copy made before. @internal */
-export const rollBack = Effect.fnUntraced(function*(state: State, device: SimulatedDevice, prng: Prng.Prng) {
-  const backup = prng.chance(0.5) ? device.backups[0] : device.backups.at(-1)
-  if (backup === undefined || device.running === undefined) return
-  state.record.count("device rolled back")
-  const copy = state.file()
-  fs.copyFileSync(backup, copy)
-  yield* goBack(state, device, copy)
-  for (const user of users) state.ledger.gaveUp(user)
-  yield* start(state, device)
-})
-
 const copyOf = Effect.fnUntraced(function*(state: State, device: SimulatedDevice) {
   const copy = state.file()
   if (device.running === undefined) return undefined
@@ -110,6 +98,20 @@ export const backUp = (state: State, device: SimulatedDevice): Effect.Effect<voi
   Effect.map(copyOf(state, device), (copy) => {
     if (copy !== undefined) device.backups.push(copy)
   })
+
+/** The device goes on with a copy made before. @internal */
+export const rollBack = Effect.fnUntraced(function*(state: State, device: SimulatedDevice, prng: Prng.Prng) {
+  const backup = prng.chance(0.5) ? device.backups[0] : device.backups.at(-1)
+  if (device.running === undefined) return
+  // The first time there is nothing to go back to: that is for the next time.
+  if (backup === undefined) return yield* backUp(state, device)
+  state.record.count("device rolled back")
+  const copy = state.file()
+  fs.copyFileSync(backup, copy)
+  yield* goBack(state, device, copy)
+  for (const user of users) state.ledger.gaveUp(user)
+  yield* start(state, device)
+})
 
 /** A new device begins with a copy of the file. @internal */
 export const clone = Effect.fnUntraced(function*(state: State, device: SimulatedDevice) {

@@ -56,6 +56,8 @@ const prune = Effect.fnUntraced(function*(state: State, prng: Prng.Prng) {
   for (const user of users) yield* pruneHistory(state, service, user, prng)
 })
 
+const backUpServer = (state: State) => Effect.map(state.server.backup, (copy) => void state.serverBackups.push(copy))
+
 /** Carries out one step; what takes time goes on beside the following ones. @internal */
 export const perform = (state: State, step: Step, acknowledged: Map<string, number>): Effect.Effect<void> => {
   const prng = Prng.make(step.salt)
@@ -66,10 +68,11 @@ export const perform = (state: State, step: Step, acknowledged: Map<string, numb
     case "server power cut":
       return cutServerPower(state, prng)
     case "server back up":
-      return Effect.map(state.server.backup, (copy) => void state.serverBackups.push(copy))
+      return backUpServer(state)
     case "server restore": {
       const backup = prng.pick(state.serverBackups)
-      if (backup === undefined) return Effect.void
+      // The first time there is nothing to go back to: that is for the next time.
+      if (backup === undefined) return backUpServer(state)
       state.record.count(step.renewHistory ? "server restored, new history" : "server restored")
       return Effect.zipRight(
         serverGoesBack(state, state.server.restore(backup, step.renewHistory)),

@@ -182,7 +182,8 @@ const operateWith = Effect.fnUntraced(function*(world: CertificateWorld.Living, 
   let work: Fiber.RuntimeFiber<unknown, unknown> | undefined
   const watch = (machine: CrashPoints.Machine) => {
     machine.observe = (point) =>
-      stop === undefined && leavesFilesOnly(kind)
+      // Every run looks, for looking takes turns: requests under way at the same time could change places.
+      leavesFilesOnly(kind)
         // Devices of a stopped server go on from where they are.
         ? Effect.map(durableState, (durable) => {
           points.push({ point, durable: onServer ? `${durable} ${device.machine.passed}` : durable })

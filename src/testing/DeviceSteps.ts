@@ -307,7 +307,9 @@ export const look = Effect.fnUntraced(function*(state: State, device: SimulatedD
   yield* read("sourceInfo", sync.sourceInfo, mayRefuseReads)
   const inspection = yield* read("inspect", sync.inspect, new Set(["ClientClosed"]))
   if (inspection === undefined || !idle || machine.stopped) return
-  const waiting = inspection.dirtyRowCount + inspection.outbox.rowCount
+  // A seed that is not acknowledged counts as one.
+  const seed = inspection.attachment.initializationPending ? 1 : 0
+  const waiting = inspection.dirtyRowCount + inspection.outbox.rowCount + seed
   if (pending !== undefined && pending.pendingRowCount !== waiting) {
     state.record.violate(
       `${device.name}: ${pending.pendingRowCount} rows are pending, inspect says ${waiting}`

@@ -35,6 +35,33 @@ export const unfound: Readonly<Record<string, Plant>> = { ...DeviceBugs.unfound,
  */
 export type World = Pick<Simulation.SimulationOptions, "hosts" | "weights">
 
+/** Hosts write and devices sync, with little else between: defects show in short runs. */
+const busy: World = {
+  weights: {
+    "interrupt": 0,
+    "pause": 0,
+    "look": 0,
+    "crash": 3,
+    "power cut": 0,
+    "close": 0,
+    "take over": 0,
+    "uninstall": 0,
+    "back up": 0,
+    "roll back": 0,
+    "clone": 0,
+    "switch": 0.5,
+    "clock": 0,
+    "token": 0,
+    "server crash": 1,
+    "server power cut": 0,
+    "server back up": 0,
+    "server restore": 0,
+    "server write": 1,
+    "server wipe": 0,
+    "spell": 0
+  }
+}
+
 /** A few rows that everybody writes all the time, and that belong to each other. */
 const crowded: World = {
   hosts: [
@@ -64,13 +91,15 @@ const crowded: World = {
       act: ({ prng, run }) => run("DELETE FROM people WHERE id = ?", [`p${prng.integer(3)}`])
     }
   ],
-  weights: { "crash": 0, "clone": 0, "switch": 0, "server crash": 0, "weather": 0 }
+  weights: { ...busy.weights, "crash": 0, "switch": 0, "server crash": 0, "weather": 0 }
 }
 
 /** Backups of the server, and days on which they are needed. */
-const restoring: World = { weights: { "server back up": 8, "server restore": 6, "crash": 0, "clone": 0, "switch": 0 } }
+const restoring: World = {
+  weights: { ...busy.weights, "crash": 0, "switch": 0, "server back up": 8, "server restore": 6 }
+}
 
-const pruning: World = { weights: { "server prune": 4 } }
+const pruning: World = { weights: { ...busy.weights, "server prune": 4 } }
 
 const worlds: Readonly<Record<string, World>> = {
   "a pull does not look for local changes": crowded,
@@ -83,13 +112,13 @@ const worlds: Readonly<Record<string, World>> = {
 }
 
 /**
- * The world in which a defect is looked for: the usual one, unless it shows only where something happens that is rare
- * there.
+ * The world in which a defect is looked for: hosts write and devices sync, unless it shows only where something else
+ * happens.
  *
  * @since 0.1.0
  * @category getters
  */
-export const worldOf = (name: string): World => worlds[name] ?? {}
+export const worldOf = (name: string): World => worlds[name] ?? busy
 
 /**
  * What became of a defect in one run.

@@ -12,7 +12,6 @@ import * as HttpClientResponse from "@effect/platform/HttpClientResponse"
 import * as SqliteClient from "@effect/sql-sqlite-node/SqliteClient"
 import * as SqlClient from "@effect/sql/SqlClient"
 import * as Cause from "effect/Cause"
-import * as Chunk from "effect/Chunk"
 import type * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
@@ -28,7 +27,6 @@ import { Authentication } from "../server/Authentication.js"
 import { Identifiers } from "../server/Identifiers.js"
 import * as InProcess from "../server/InProcess.js"
 import type { ServerOptions } from "../server/ServerSettings.js"
-import type { StoredRow } from "../server/ServerStorage.js"
 import * as ServerStorageSqlite from "../server/ServerStorageSqlite.js"
 import type { ServerRow } from "../server/ServerWrite.js"
 import { SyncServer } from "../server/SyncServer.js"
@@ -112,6 +110,14 @@ export interface ServerParts {
 
 const flushedCommit = "after COMMIT"
 
+/** A live row of the store. */
+interface Kept {
+  readonly table: string
+  readonly key: string
+  readonly version: number
+  readonly payload: string
+}
+
 /** Builds a server that is not started yet. @internal */
 export const make = (parts: ServerParts): SimulatedServer => {
   let filename = parts.file()
@@ -134,10 +140,23 @@ export const make = (parts: ServerParts): SimulatedServer => {
     }
   })
 
-  const nameOf = ({ key, table }: Pick<StoredRow, "key" | "table">) => {
-    const blob = parts.schema.tables.find(({ name }) => name === table.table)?.isBlobKey === true
-    return `${table.table} ${blob ? key.replaceAll("-", "") : key}`
+  const nameOf = ({ key, table }: Pick<Kept, "key" | "table">) => {
+    const blob = parts.schema.tables.find(({ name }) => name === table)?.isBlobKey === true
+    return `${table} ${blob ? key.replaceAll("-", "") : key}`
   }
+
+  /** What is committed, whatever the server is doing just now; no point at which it could stop. */
+  const kept = Effect.fnUntraced(function*(user: string) {
+    const context = yield* Layer.build(SqliteClient.layer({ filename, readonly: true, disableWAL: true }))
+    const sql = Context.get(context, SqliteClient.SqliteClient)
+    const [scope] = yield* sql<{ readonly latest: number }>`
+      SELECT latest_bundle_seq AS latest FROM server_scope WHERE user_id = ${user}`
+    const rows = yield* sql<Kept>`
+      SELECT substr(t.name, instr(t.name, '.') + 1) AS "table", r.key, r.version, r.payload
+        FROM server_row AS r JOIN server_scope USING (scope_id) JOIN server_table AS t USING (table_id)
+       WHERE user_id = ${user} AND r.payload IS NOT NULL ORDER BY t.name, r.key`
+    return { latest: scope?.latest ?? 0, rows }
+  }, Effect.scoped)
 
   const launch = Effect.gen(function*() {
     machine = noticing(parts.makeMachine())
@@ -275,18 +294,18 @@ export const make = (parts: ServerParts): SimulatedServer => {
     write: Effect.fnUntraced(function*(user, prng, stamp) {
       const now = running
       if (now === undefined) return undefined
-      const rows = Chunk.toReadonlyArray(yield* Stream.runCollect(now.service.rows(user)))
-      const chosen = prng.pick(rows)
+      const chosen = prng.pick((yield* kept(user)).rows)
       if (chosen === undefined) return undefined
       const { key, payload, table } = chosen
       const fields: Readonly<Record<string, unknown>> = JSON.parse(payload)
       const column = parts.schema.stamp ?? "stamp"
       const what = prng.weighted({ update: 6, insert: 2, delete: 2 }) ?? "update"
       const target = what === "insert" ? prng.uuid() : key
-      const { [table.key.column]: _, ...others } = fields
+      const keyColumn = parts.schema.tables.find(({ name }) => name === table)?.key ?? "id"
+      const { [keyColumn]: _, ...others } = fields
       const row: ServerRow = {
-        schema: table.schema,
-        table: table.table,
+        schema: parts.schema.schema,
+        table,
         key: target,
         payload: what === "delete" ? null : { ...(what === "insert" ? others : {}), [column]: stamp }
       }
@@ -306,25 +325,18 @@ export const make = (parts: ServerParts): SimulatedServer => {
     }, Effect.orDie),
     service: Effect.sync(() => running?.service),
     rows: Effect.fnUntraced(function*(user) {
-      if (running === undefined) return new Map<string, StampedRow>()
-      const rows = yield* Stream.runCollect(running.service.rows(user))
       const stamp = parts.schema.stamp ?? "stamp"
+      const { rows } = yield* kept(user)
       return new Map(
-        Chunk.toReadonlyArray(rows).map((row) => {
+        rows.map((row) => {
           const fields: Readonly<Record<string, unknown>> = JSON.parse(row.payload)
           return [nameOf(row), { stamp: String(fields[stamp]), owners: [] }] as const
         })
       )
     }, Effect.orDie),
     known: Effect.fnUntraced(function*(user) {
-      if (running === undefined) return { latest: 0, versions: new Map<string, number>() }
-      const [scope] = yield* running.sqlite.unsafe<{ readonly latest: number }>(
-        "SELECT latest_bundle_seq AS latest FROM server_scope WHERE user_id = ?",
-        [user]
-      )
-      const rows = yield* Stream.runCollect(running.service.rows(user))
-      const versions = Chunk.toReadonlyArray(rows).map((row) => [nameOf(row), row.rowVersion] as const)
-      return { latest: scope?.latest ?? 0, versions: new Map(versions) }
+      const { latest, rows } = yield* kept(user)
+      return { latest, versions: new Map(rows.map((row) => [nameOf(row), row.version] as const)) }
     }, Effect.orDie)
   }
 }

@@ -11,6 +11,7 @@ import * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
 import * as Scope from "effect/Scope"
 import * as fs from "node:fs"
+import type { SyncError } from "../contract/SyncError.js"
 import type { LocalRows } from "../engine/Attach.js"
 import { background, begin, call, hostOf, operate, restart, start } from "./Application.js"
 import * as CrashPoints from "./CrashPoints.js"
@@ -220,7 +221,7 @@ export const takeOver = (state: State, device: SimulatedDevice, prng: Prng.Prng)
     // A lock of the other client is waited for in virtual time.
     for (const connection of [sql, running.own]) yield* connection.unsafe("PRAGMA busy_timeout = 0")
     state.record.count("taken over")
-    const steps: ReadonlyArray<readonly [string, Effect.Effect<unknown, unknown>]> = [
+    const steps: ReadonlyArray<readonly [string, Effect.Effect<unknown, SyncError>]> = [
       ["open", sync.open],
       [
         "attach",

@@ -104,7 +104,7 @@ describe("restart", () => {
       const failure = yield* Effect.flip(open(filename, [note, tag]))
       assert.deepInclude(failure, { _tag: "ServerStorageError", reason: "layout" })
       assert.deepStrictEqual(yield* layout("SELECT name FROM server_table"), [{ name: "public.notes" }])
-    }).pipe(Effect.provide(NodeContext.layer), Effect.provide(Reactivity.layer)))
+    }).pipe(Effect.provide(Layer.merge(NodeContext.layer, Reactivity.layer))))
 
   const invalid: ReadonlyArray<readonly [what: string, tables: ReadonlyArray<TableDeclaration>]> = [
     ["a table is declared twice", [note, note]],

@@ -30,6 +30,8 @@ export interface Write {
   readonly device: string
   readonly deletes: boolean
   readonly owners: ReadonlyArray<string>
+  /** There was no such row where it was written. */
+  readonly anew: boolean
   /** Whose data it is; unknown while the device belongs to nobody. */
   user: string | undefined
   /** Why it may be missing: the machine that had it was rolled back, for example. */
@@ -148,7 +150,7 @@ export const make = (): Ledger => {
 
   const deletion = (row: string, device: string, user: string | undefined) => {
     const name = `deletion ${++deletions}`
-    note(name, { row, device, user, deletes: true, owners: [] })
+    note(name, { row, device, user, deletes: true, owners: [], anew: false })
     return name
   }
 
@@ -168,13 +170,20 @@ export const make = (): Ledger => {
   const wentAlong = (names: Iterable<string>): boolean =>
     Array.from(names).some((name) => (writes.get(name)?.owners ?? []).some((owner) => deletionsOf(owner).length > 0))
 
+  /** Later than a write, the row was made anew, and that leads to what is seen now. */
+  const madeAnew = (name: string, row: string, now: string): boolean => {
+    const order = Array.from(writes)
+    const at = order.findIndex(([other]) => other === name)
+    return order.slice(at + 1).some(([other, write]) => write.anew && write.row === row && reached(other).has(now))
+  }
+
   return {
     wrote: (device, { after, before, known, user }) => {
       for (const [row, { owners, stamp }] of after) {
         const old = before.get(row)?.stamp
         if (old === stamp) continue
         if (!writes.has(stamp)) {
-          note(stamp, { row, device, user, deletes: false, owners })
+          note(stamp, { row, device, user, deletes: false, owners, anew: old === undefined })
           if (old !== undefined) onTopOf.set(stamp, old)
         }
         for (const name of forgotten.get(device)?.get(row) ?? []) link(name, stamp)
@@ -290,7 +299,7 @@ export const make = (): Ledger => {
         if (now === undefined) {
           if (Array.from(following).some((other) => writes.get(other)?.deletes === true)) continue
           if (wentAlong(following)) continue
-        }
+        } else if (wentAlong(following) && madeAnew(name, write.row, now)) continue
         // After a restored backup, what was written to the row since counts as later (pull.md §6.4).
         if (restored !== undefined && restored.get(write.row)?.stamp !== now) continue
         // A delete that the restored server had lost is brought back over what has a lower number in the new history.

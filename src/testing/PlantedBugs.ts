@@ -19,15 +19,6 @@ import type { Plant } from "./SimulationState.js"
 export const bugs: Readonly<Record<string, Plant>> = { ...DeviceBugs.bugs, ...ServerBugs.bugs }
 
 /**
- * Defects that have consequences and that no run has shown so far: each of them is something that the scripts do too
- * seldom.
- *
- * @since 0.1.0
- * @category models
- */
-export const unfound: Readonly<Record<string, Plant>> = { ...DeviceBugs.unfound, ...ServerBugs.unfound }
-
-/**
  * What happens in the runs for a defect.
  *
  * @since 0.1.0
@@ -99,16 +90,14 @@ const restoring: World = {
   weights: { ...busy.weights, "crash": 0, "switch": 0, "server back up": 8, "server restore": 6 }
 }
 
-const pruning: World = { weights: { ...busy.weights, "server prune": 4 } }
+/** Everything that a script can have. */
+const usual: World = {}
 
 const worlds: Readonly<Record<string, World>> = {
   "a pull does not look for local changes": crowded,
-  "a pull does not look for changes that it sweeps away": crowded,
   "the server tells nobody what a cascade deletes": crowded,
-  "the server checks no references": crowded,
-  "the history of the server is not remembered": restoring,
-  "what a restored server has lost is not queued again": restoring,
-  "pruned history is not declared as such": pruning
+  "the history of the server is not remembered": usual,
+  "what a restored server has lost is not queued again": restoring
 }
 
 /**

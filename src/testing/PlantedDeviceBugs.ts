@@ -125,28 +125,10 @@ const snapshots: Readonly<Record<string, Plant>> = {
   )
 }
 
-/**
- * Defects of devices, by name.
- *
- * @since 0.1.0
- * @category models
- */
-export const bugs: Readonly<Record<string, Plant>> = { ...transactions, ...uploads, ...downloads, ...snapshots }
-
-/**
- * Defects of devices that no run has shown yet.
- *
- * @since 0.1.0
- * @category models
- */
-export const unfound: Readonly<Record<string, Plant>> = {
+const rarities: Readonly<Record<string, Plant>> = {
   "a pull does not look for local changes": statement(
     /^SELECT count\(\*\) AS n(\s+FROM temp\._sync_incoming AS i\s+JOIN _sync_dirty_rows)/u,
     "SELECT 0 AS n$1"
-  ),
-  "a pull does not look for changes that it sweeps away": statement(
-    /^SELECT sum\(n\) AS n FROM/u,
-    "SELECT 0 * sum(n) AS n FROM"
   ),
   "the history of the server is not remembered": skipped(
     /^UPDATE _sync_engine_state SET (?:history_id|newest_bundle_seq)/u
@@ -154,4 +136,18 @@ export const unfound: Readonly<Record<string, Plant>> = {
   "what a restored server has lost is not queued again": skipped(
     /^INSERT INTO temp\._sync_pending[^]*_sync_snapshot_stage/u
   )
+}
+
+/**
+ * Defects of devices, by name.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export const bugs: Readonly<Record<string, Plant>> = {
+  ...transactions,
+  ...uploads,
+  ...downloads,
+  ...snapshots,
+  ...rarities
 }

@@ -53,10 +53,6 @@ const commits: Readonly<Record<string, Plant>> = {
   "the server forgets which uploads it has": statement(
     /(FROM server_bundle\s+WHERE scope_id = \? AND source_id = \? AND source_bundle_id = \?)/u,
     "$1 AND 0"
-  ),
-  "the server checks no references": statement(
-    /^([^]*'owner refers to no row of [^]*) LIMIT \?$/u,
-    "SELECT * FROM ($1) LIMIT 0 * ?"
   )
 }
 
@@ -108,27 +104,17 @@ const answers: Readonly<Record<string, Plant>> = {
   )
 }
 
+const rarities: Readonly<Record<string, Plant>> = {
+  "the server tells nobody what a cascade deletes": statement(
+    /('DELETE' AS op FROM temp\.server_cascade)\s/u,
+    "$1 WHERE level = 0 "
+  )
+}
+
 /**
  * Defects of the server, by name.
  *
  * @since 0.1.0
  * @category models
  */
-export const bugs: Readonly<Record<string, Plant>> = { ...commits, ...reading, ...answers }
-
-/**
- * Defects of the server that no run has shown yet.
- *
- * @since 0.1.0
- * @category models
- */
-export const unfound: Readonly<Record<string, Plant>> = {
-  "the server tells nobody what a cascade deletes": statement(
-    /('DELETE' AS op FROM temp\.server_cascade)\s/u,
-    "$1 WHERE level = 0 "
-  ),
-  "pruned history is not declared as such": statement(
-    /^UPDATE server_scope SET retained_floor = \? WHERE scope_id = \?$/u,
-    "DELETE FROM server_bundle WHERE bundle_seq <= ? AND scope_id = ?"
-  )
-}
+export const bugs: Readonly<Record<string, Plant>> = { ...commits, ...reading, ...answers, ...rarities }

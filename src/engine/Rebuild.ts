@@ -364,7 +364,12 @@ export const finishRemoteReplace = Effect.fnUntraced(function*(
     yield* afterwards(snapshot)
     return applied
   })).pipe(
-    Effect.onError(() => Effect.ignore(db.transaction(ClientState.setOperation({ kind: "none" }))))
+    Effect.onError(() =>
+      Effect.ignore(db.transaction(Effect.zipRight(
+        ClientState.setOperation({ kind: "none" }),
+        ClientState.setHistoryId("")
+      )))
+    )
   )
   yield* announceReplaced
   return restoredFrom(snapshot, summary)

@@ -357,7 +357,7 @@ export const states = {
   "a twin has pushed": inSession(connected, twinHasPushed),
   "dirty, taken over": inSession(connected, dirty, takenOver),
   "detached, rows for another user": inSession(opened, userSwitched)
-} as const satisfies Readonly<Record<string, Prepared>>
+} as const satisfies Readonly<Record<StateName, Prepared>>
 
 /**
  * A representative state from which an operation is stopped.
@@ -365,4 +365,47 @@ export const states = {
  * @since 0.1.0
  * @category models
  */
-export type StateName = keyof typeof states
+export type StateName =
+  | "no client yet"
+  | "rows, no client yet"
+  | "new"
+  | "opened"
+  | "rows from before"
+  | "rows from before, opened"
+  | "server in use"
+  | "rows, server in use"
+  | "rows, another device seeds"
+  | "remote replace interrupted"
+  | "seeding"
+  | "lease expired while seeding"
+  | "seeded by another device"
+  | "lease lost"
+  | "clean"
+  | "dirty"
+  | "dirty, nothing deleted"
+  | "dirty, not attached again"
+  | "dirty with swapped unique values"
+  | "behind"
+  | "behind swapped unique values"
+  | "behind a pruned history"
+  | "dirty and behind, in conflict"
+  | "dirty and behind a pruned history"
+  | "frozen"
+  | "committed, not replayed"
+  | "commit not heard of"
+  | "replay pruned"
+  | "replay pruned, rebuild interrupted"
+  | "rebuild interrupted, dirty"
+  | "server rolled back"
+  | "server rolled back, dirty"
+  | "source recovery, nothing pending"
+  | "source recovery, upload frozen"
+  | "source recovery, upload frozen, edited since"
+  | "source recovery, upload committed"
+  | "source recovery, diverged from a twin"
+  | "scope gone"
+  | "scope gone, dirty"
+  | "scope lost"
+  | "a twin has pushed"
+  | "dirty, taken over"
+  | "detached, rows for another user"

@@ -145,22 +145,25 @@ const load = Effect.fnUntraced(function*(
   proven: boolean
 ): Effect.fn.Return<void, SqlError, SyncDatabase> {
   const db = yield* SyncDatabase
+  const { attachment } = yield* ClientState.read
   yield* db.all("DELETE FROM temp._sync_incoming")
   yield* db.all(
+    // What a state at or beyond the bundle does not know was deleted after it: a snapshot has no tombstones.
     `INSERT INTO temp._sync_incoming (ord, table_name, key_json, op, row_version, payload, mode)
      SELECT p.row_ordinal, p.table_name, p.key_json, p.op, p.row_version, p.payload,
             CASE WHEN EXISTS (SELECT 1 FROM _sync_outbox_rows AS o WHERE o.schema_name = p.schema_name
                                  AND o.table_name = p.table_name AND o.key_json = p.key_json)
-                   THEN CASE WHEN ? = 0 AND s.row_version > p.row_version THEN 'overtaken' ELSE 'uploaded' END
-                 WHEN ? = 0 AND s.row_version >= p.row_version THEN 'stale'
+                   THEN CASE WHEN ? = 0 AND coalesce(s.row_version > p.row_version, gone) THEN 'overtaken'
+                             ELSE 'uploaded' END
+                 WHEN ? = 0 AND coalesce(s.row_version >= p.row_version, gone) THEN 'stale'
                  WHEN EXISTS (SELECT 1 FROM _sync_dirty_rows AS d WHERE d.schema_name = p.schema_name
                                  AND d.table_name = p.table_name AND d.key_json = p.key_json)
                    THEN 'record'
                  ELSE 'apply' END
-       FROM _sync_push_stage AS p
+       FROM (SELECT *, op <> 'DELETE' AND bundle_seq <= ? AS gone FROM _sync_push_stage) AS p
        LEFT JOIN _sync_row_state AS s USING (schema_name, table_name, key_json)
       WHERE p.bundle_seq = ?`,
-    [proven ? 1 : 0, proven ? 1 : 0, bundle.bundleSeq]
+    [proven ? 1 : 0, proven ? 1 : 0, attachment.checkpoint, bundle.bundleSeq]
   )
 })
 

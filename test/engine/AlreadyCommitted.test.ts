@@ -312,27 +312,50 @@ describe("a bundle of another writer under the own number", () => {
       for (const device of [two, one]) {
         yield* device.run("UPDATE users SET name = 'Same' WHERE id IN ('k1', 'k2')")
         yield* device.run("DELETE FROM users WHERE id = 'k3'")
+        yield* device.run("INSERT INTO users VALUES ('n1', 'New', NULL, 1), ('n2', 'New', NULL, 1)")
         if (device === two) yield* two.sync.pushPending
       }
       yield* three.sync.pullToStable
       yield* three.run("UPDATE users SET name = 'Newer' WHERE id IN ('k1', 'k2')")
       yield* three.run("INSERT INTO users VALUES ('k3', 'Back', NULL, 3)")
+      yield* three.run("DELETE FROM users WHERE id IN ('n1', 'n2')")
       yield* three.sync.sync
       // The snapshot knows the newer versions; the pending rows stay as they are over it.
       yield* one.sync.rebuild
       yield* world.network.fault("push create", lost)
       yield* Effect.flip(one.sync.pushPending)
-      yield* one.run("UPDATE users SET name = 'Late' WHERE id = 'k2'")
-      assert.deepInclude(yield* one.sync.pushPending, { outcome: "committed", requeuedRowCount: 1, conflictCount: 0 })
+      yield* one.run("UPDATE users SET name = 'Late' WHERE id IN ('k2', 'n2')")
+      assert.deepInclude(yield* one.sync.pushPending, { outcome: "committed", requeuedRowCount: 2, conflictCount: 0 })
       yield* checkInvariants(one)
-      assert.deepStrictEqual(yield* dirty(one), ["UPDATE users k2 base 2"])
-      assert.deepStrictEqual(yield* one.run("SELECT id, name FROM users WHERE id IN ('k1', 'k2', 'k3') ORDER BY id"), [
-        { id: "k1", name: "Newer" },
-        { id: "k2", name: "Late" },
-        { id: "k3", name: "Back" }
-      ])
-      assert.strictEqual((yield* one.sync.pushPending).conflictCount, 1)
+      assert.deepStrictEqual([...(yield* dirty(one))].sort(), ["INSERT users n2 base 2", "UPDATE users k2 base 2"])
+      assert.deepStrictEqual(
+        yield* one.run("SELECT id, name FROM users WHERE id NOT IN ('k4', 'k5', 'k6', 'k7', 'k8', 'k9') ORDER BY id"),
+        [
+          { id: "k1", name: "Newer" },
+          { id: "k2", name: "Late" },
+          { id: "k3", name: "Back" },
+          { id: "n2", name: "Late" }
+        ]
+      )
+      assert.strictEqual((yield* one.sync.pushPending).conflictCount, 2)
       yield* one.sync.sync
+      assert.deepStrictEqual(yield* contents(one), yield* contents(three))
+    }))
+
+  it.scoped("deleted on the server since then is not brought back [push.md §8.1, §9.3]", () =>
+    Effect.gen(function*() {
+      const { one, two, world } = yield* twins
+      const three = yield* world.attached()
+      for (const device of [two, one]) {
+        yield* device.run("INSERT INTO users VALUES ('n1', 'New', NULL, 1)")
+        if (device === two) yield* two.sync.pushPending
+      }
+      yield* three.sync.pullToStable
+      yield* three.run("DELETE FROM users WHERE id = 'n1'")
+      yield* three.sync.sync
+      yield* one.sync.rebuild
+      yield* one.sync.sync
+      yield* checkInvariants(one)
       assert.deepStrictEqual(yield* contents(one), yield* contents(three))
     }))
 

@@ -38,7 +38,7 @@ const known: ReadonlyMap<string, Run> = new Map([
   ["a snapshot says that it is older", { seed: 3, steps: 15, devices: 2 }],
   ["a pull does not look for local changes", { seed: 5, steps: 25, devices: 2 }],
   ["the history of the server is not remembered", { seed: 4, steps: 60, devices: 3 }],
-  ["the server tells nobody what a cascade deletes", { seed: 8, steps: 40, devices: 2 }],
+  ["the server tells nobody what a cascade deletes", { seed: 8, steps: 60, devices: 3 }],
   ["apply mode is never switched on", { seed: 2, steps: 15, devices: 2 }],
   ["transactions that fail are committed", { seed: 6, steps: 60, devices: 3 }],
   ["dirty rows are kept after a freeze", { seed: 2, steps: 15, devices: 2 }],

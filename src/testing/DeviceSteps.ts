@@ -84,6 +84,8 @@ export const powerCut = Effect.fnUntraced(function*(state: State, device: Simula
   if (lost > 0) state.record.count("power cut that lost commits")
   state.record.note(`${device.name} loses its power and ${lost} commits`)
   yield* goBack(state, device, left)
+  // What a restored server had lost may have been in this device only.
+  if (lost > 0) { for (const user of users) state.ledger.gaveUp(user) }
   yield* Effect.fork(Effect.delay(start(state, device), `${prng.integer(60_000)} millis`))
 })
 

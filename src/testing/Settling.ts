@@ -150,9 +150,7 @@ const compare = Effect.fnUntraced(function*(state: State, options: SettleOptions
     }
     for (const device of state.devices) {
       if (device.user !== user || device === first || device.running === undefined) continue
-      if (
-        state.restoredSilently && difference(there, yield* contents(device.running.second, state.schema)).length > 0
-      ) {
+      if (state.restoredSilently) {
         // It could not notice that the server was restored; a rebuild is what its user is told to do then.
         yield* operate(state, device, "rebuild")
         yield* calm(state, device)

@@ -31,7 +31,7 @@ import * as PulledPage from "../storage/PulledPage.js"
 import type { RowRefused } from "../storage/RowApply.js"
 import { needsOtherRows } from "../storage/RowApply.js"
 import { SyncDatabase } from "../storage/SyncDatabase.js"
-import { findStranger } from "../storage/WireRows.js"
+import { countUnknown, findStranger } from "../storage/WireRows.js"
 import type { DatabaseError } from "./Answers.js"
 import { accept, offended, refusedRow, strange } from "./Answers.js"
 import { groupOf, nextGroup } from "./BundleGroups.js"
@@ -277,13 +277,7 @@ const pullPages: Effect.Effect<Pulled | "rebuild", PullError | HistoryMissing, E
       const result = yield* applyBundles(bundles, end)
       if (result === "refused") return "rebuild"
       if (stranger !== undefined) return yield* strange(stranger)
-      if (ignoreUnknown) {
-        const known = new Set(tables.tables.map((table) => table.name))
-        ignoredRowCount += bundles.reduce(
-          (sum, bundle) => sum + bundle.rows.filter((row) => !known.has(row.table)).length,
-          0
-        )
-      }
+      if (ignoreUnknown) ignoredRowCount += countUnknown(tables, bundles.flatMap((bundle) => bundle.rows))
       applied = true
       after = bundles.at(-1)?.bundle_seq ?? after
     }

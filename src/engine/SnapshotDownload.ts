@@ -12,7 +12,7 @@ import type { Caller, RequestFailure } from "../remote/SyncApi.js"
 import { SyncApi } from "../remote/SyncApi.js"
 import * as SnapshotStage from "../storage/SnapshotStage.js"
 import { SyncDatabase } from "../storage/SyncDatabase.js"
-import { findStranger } from "../storage/WireRows.js"
+import { countUnknown, findStranger } from "../storage/WireRows.js"
 import type { DatabaseError } from "./Answers.js"
 import { accept, strange } from "./Answers.js"
 import { shrinking } from "./PageSize.js"
@@ -69,10 +69,7 @@ const chunks = Effect.fnUntraced(function*(
     if (chunk.rows.length > 0) {
       yield* db.transaction(SnapshotStage.stage(session.snapshot_id, received, answer.page.text))
     }
-    if (ignoreUnknown) {
-      const known = new Set(tables.tables.map((table) => table.name))
-      ignored += chunk.rows.filter((row) => !known.has(row.table)).length
-    }
+    if (ignoreUnknown) ignored += countUnknown(tables, chunk.rows)
     received += chunk.rows.length
     more = chunk.has_more
     yield* Session.report({ operation, phase: "download", done: received, total: session.row_count })

@@ -33,7 +33,7 @@ import type { CommittedBundle, StagedBundle } from "../storage/CommittedStage.js
 import * as CommittedStage from "../storage/CommittedStage.js"
 import * as Outbox from "../storage/Outbox.js"
 import { SyncDatabase } from "../storage/SyncDatabase.js"
-import { findStranger } from "../storage/WireRows.js"
+import { countUnknown, findStranger } from "../storage/WireRows.js"
 import type { DatabaseError } from "./Answers.js"
 import { accept, strange, violated } from "./Answers.js"
 import { shrinking } from "./PageSize.js"
@@ -266,10 +266,7 @@ const fetch = Effect.fnUntraced(function*(
     yield* db.transaction(CommittedStage.stage(bundle.bundleSeq, received, answer.page.text))
     digest.add(page.rows)
     received += page.rows.length
-    if (ignoreUnknown) {
-      const known = new Set(tables.tables.map((table) => table.name))
-      ignored += page.rows.filter((row) => !known.has(row.table)).length
-    }
+    if (ignoreUnknown) ignored += countUnknown(tables, page.rows)
     more = page.has_more
     yield* budget.progress
     yield* Session.report({ operation, phase: "fetch", done: received, total: bundle.rowCount })

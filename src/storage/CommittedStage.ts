@@ -142,10 +142,10 @@ const decide = (table: SyncTable): string =>
 
 const load = Effect.fnUntraced(function*(
   bundle: CommittedBundle,
-  proven: boolean
+  proven: boolean,
+  checkpoint: number
 ): Effect.fn.Return<void, SqlError, SyncDatabase> {
   const db = yield* SyncDatabase
-  const { attachment } = yield* ClientState.read
   yield* db.all("DELETE FROM temp._sync_incoming")
   yield* db.all(
     // What a state at or beyond the bundle does not know was deleted after it: a snapshot has no tombstones.
@@ -163,7 +163,7 @@ const load = Effect.fnUntraced(function*(
        FROM (SELECT *, op <> 'DELETE' AND bundle_seq <= ? AS gone FROM _sync_push_stage) AS p
        LEFT JOIN _sync_row_state AS s USING (schema_name, table_name, key_json)
       WHERE p.bundle_seq = ?`,
-    [proven ? 1 : 0, proven ? 1 : 0, attachment.checkpoint, bundle.bundleSeq]
+    [proven ? 1 : 0, proven ? 1 : 0, checkpoint, bundle.bundleSeq]
   )
 })
 
@@ -312,7 +312,8 @@ export const replay = Effect.fnUntraced(function*(
 > {
   const db = yield* SyncDatabase
   const { tables } = yield* db.tables
-  yield* load(bundle, proven)
+  const { attachment } = yield* ClientState.read
+  yield* load(bundle, proven, attachment.checkpoint)
   const loaded = yield* db.all<{ readonly table_name: string; readonly rows: number; readonly uploaded: number }>(
     `SELECT table_name, count(*) AS rows, sum(mode IN ('uploaded', 'overtaken')) AS uploaded
        FROM temp._sync_incoming GROUP BY table_name`
@@ -333,7 +334,6 @@ export const replay = Effect.fnUntraced(function*(
   yield* RowApply.applyIncoming
   const requeued = yield* settleDirtyRows()
   if (yield* DirtyRows.exists) yield* DirtyRows.describeSwept
-  const { attachment } = yield* ClientState.read
   if (bundle.bundleSeq === attachment.checkpoint + 1) {
     yield* ClientState.setAttachment({ checkpoint: bundle.bundleSeq })
     yield* ClientState.setNewestBundle(bundle.bundleSeq, bundle.bundleHash)

@@ -169,9 +169,7 @@ const findSwept = Effect.fnUntraced(function*(): Effect.fn.Return<
   const { tables } = yield* db.tables
   const perTable = tables.map((table) =>
     `SELECT ${literal(table.name)} AS "table", d.key_json AS key FROM _sync_dirty_rows AS d
-      WHERE d.table_name = ${literal(table.name)} AND d.payload IS NOT NULL
-        AND NOT EXISTS (SELECT 1 FROM ${identifier(table.declaredName)} AS t
-                         WHERE ${hasKey(table, "t", "d.key_json")})`
+      WHERE d.table_name = ${literal(table.name)} AND ${DirtyRows.isSwept(table)}`
   )
   const [row] = yield* db.all<{ readonly table: string; readonly key: string }>(
     `${perTable.join(" UNION ALL ")} LIMIT 1`

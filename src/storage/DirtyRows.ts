@@ -8,6 +8,7 @@ import * as Effect from "effect/Effect"
 import { ofBundle } from "./Outbox.js"
 import { hasKey, identifier, localObject } from "./SqlText.js"
 import { SyncDatabase } from "./SyncDatabase.js"
+import type { SyncTable } from "./SyncTable.js"
 
 /**
  * Number of dirty rows, counted on their own table.
@@ -102,6 +103,17 @@ export const pending: Effect.Effect<Pending, SqlError, SyncDatabase> = Effect.fl
   ))
 
 /**
+ * SQL: whether the live row of the dirty row `d` of a table is gone although it is not deleted: removed by a local
+ * foreign-key action, which is not captured (push.md §9.3, pull.md §4.1 step 7, conflicts.md §5.1).
+ *
+ * @since 0.1.0
+ * @category sql
+ */
+export const isSwept = (table: SyncTable): string =>
+  `d.payload IS NOT NULL AND NOT EXISTS (SELECT 1 FROM ${identifier(table.declaredName)} AS t
+                                          WHERE ${hasKey(table, "t", "d.key_json")})`
+
+/**
  * Describes dirty rows anew whose live row was changed by a local foreign-key action of authoritative rows (SET NULL, a
  * cascading update), which is not captured (push.md §9.3). At most one statement for each table with references.
  *
@@ -139,10 +151,7 @@ export const describeSwept: Effect.Effect<void, SqlError, SyncDatabase> = Effect
   for (const table of tables) {
     yield* db.all(
       `UPDATE _sync_dirty_rows AS d SET op = 'DELETE', payload = NULL
-        WHERE d.schema_name = ? AND d.table_name = ? AND d.payload IS NOT NULL
-          AND NOT EXISTS (SELECT 1 FROM ${identifier(table.declaredName)} AS t WHERE ${
-        hasKey(table, "t", "d.key_json")
-      })`,
+        WHERE d.schema_name = ? AND d.table_name = ? AND ${isSwept(table)}`,
       [db.schema, table.name]
     )
   }

@@ -10,7 +10,7 @@ import * as Effect from "effect/Effect"
 import * as ClientState from "./ClientState.js"
 import * as DirtyRows from "./DirtyRows.js"
 import * as RowApply from "./RowApply.js"
-import { hasKey, identifier, literal } from "./SqlText.js"
+import { literal } from "./SqlText.js"
 import { SyncDatabase } from "./SyncDatabase.js"
 import { keyJsonOf } from "./WireRows.js"
 
@@ -103,9 +103,7 @@ const countSwept = Effect.gen(function*() {
   if (tables.length === 0) return 0
   const perTable = tables.map((table) =>
     `SELECT count(*) AS n FROM _sync_dirty_rows AS d
-      WHERE d.table_name = ${literal(table.name)} AND d.payload IS NOT NULL
-        AND NOT EXISTS (SELECT 1 FROM ${identifier(table.declaredName)} AS t
-                         WHERE ${hasKey(table, "t", "d.key_json")})`
+      WHERE d.table_name = ${literal(table.name)} AND ${DirtyRows.isSwept(table)}`
   )
   const [row] = yield* db.all<{ readonly n: number }>(`SELECT sum(n) AS n FROM (${perTable.join(" UNION ALL ")})`)
   return row?.n ?? 0

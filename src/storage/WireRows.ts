@@ -58,6 +58,17 @@ export const findStranger = (
   return undefined
 }
 
+/**
+ * Number of received rows of tables that are not registered (pull.md §4.1 step 1).
+ *
+ * @since 0.1.0
+ * @category checking
+ */
+export const countUnknown = (tables: SyncTables, rows: ReadonlyArray<Pick<ReceivedRow, "table">>): number => {
+  const known = new Set(tables.tables.map((table) => table.name))
+  return rows.filter((row) => !known.has(row.table)).length
+}
+
 const problemOf = (
   schema: string,
   byName: ReadonlyMap<string, SyncTable>,

@@ -6,35 +6,12 @@ import { checkInvariants } from "./support/Invariants.js"
 import { answered, answerLost, changed, lost, refused } from "./support/Network.js"
 import type { Fault, Route } from "./support/Network.js"
 import { failsWith } from "./support/Outcome.js"
+import { asServer, gate, insert, ready, user } from "./support/Rebuilds.js"
 import { turn } from "./support/Time.js"
-import { contents, makeWorld } from "./support/World.js"
-import type { DeviceOptions, World } from "./support/World.js"
-
-const user = (id: string, name = "Ann") => ({ table: "users", key: id, payload: { name, email: null, score: 1 } })
-
-const insert = (id: string, name = "Ann") => `INSERT INTO users VALUES ('${id}', '${name}', NULL, 1)`
-
-const ready = (options: DeviceOptions = {}) =>
-  Effect.gen(function*() {
-    const world = yield* makeWorld()
-    yield* world.write([user("u1"), user("u2")])
-    const a = yield* world.attached({ retryPolicy: { enabled: false }, ...options })
-    yield* world.network.asked
-    return { world, a }
-  })
+import { makeWorld } from "./support/World.js"
 
 const ids = (device: Device) =>
   Effect.map(device.run("SELECT id FROM users ORDER BY id"), (rows) => rows.map((row) => row["id"]))
-
-const gate = (device: Device) =>
-  Effect.map(device.sync.inspect, ({ attachment }) => attachment.rebuildRequired ? "closed" : "open")
-
-const asServer = (world: World, device: Device) =>
-  Effect.gen(function*() {
-    yield* checkInvariants(device)
-    const fresh = yield* world.attached()
-    assert.deepStrictEqual(yield* contents(device), yield* contents(fresh))
-  })
 
 describe("the gates of rebuild [pull.md §5.1]", () => {
   it.scoped("1: not opened, not attached, not connected", () =>

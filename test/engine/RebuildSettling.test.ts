@@ -7,31 +7,8 @@ import { checkInvariants } from "./support/Invariants.js"
 import { after, answerLost, before, changed, lost, refused } from "./support/Network.js"
 import type { Fault, Route } from "./support/Network.js"
 import { failsWith } from "./support/Outcome.js"
-import { contents, makeWorld } from "./support/World.js"
-import type { DeviceOptions, World } from "./support/World.js"
-
-const user = (id: string, name = "Ann") => ({ table: "users", key: id, payload: { name, email: null, score: 1 } })
-
-const insert = (id: string, name = "Ann") => `INSERT INTO users VALUES ('${id}', '${name}', NULL, 1)`
-
-const ready = (options: DeviceOptions = {}) =>
-  Effect.gen(function*() {
-    const world = yield* makeWorld()
-    yield* world.write([user("u1"), user("u2")])
-    const a = yield* world.attached({ retryPolicy: { enabled: false }, ...options })
-    yield* world.network.asked
-    return { world, a }
-  })
-
-const gate = (device: Device) =>
-  Effect.map(device.sync.inspect, ({ attachment }) => attachment.rebuildRequired ? "closed" : "open")
-
-const asServer = (world: World, device: Device) =>
-  Effect.gen(function*() {
-    yield* checkInvariants(device)
-    const fresh = yield* world.attached()
-    assert.deepStrictEqual(yield* contents(device), yield* contents(fresh))
-  })
+import { asServer, gate, insert, ready, user } from "./support/Rebuilds.js"
+import type { World } from "./support/World.js"
 
 describe("settling a frozen upload while the rebuild gate is closed [pull.md §5.4]", () => {
   /** An upload that is frozen, with the gate closed. */

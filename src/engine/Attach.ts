@@ -299,7 +299,8 @@ const stagedFrom = (
   bundleSeq: operation.bundleSeq,
   rowCount: operation.rowCount,
   ignoredRowCount: 0,
-  historyId
+  historyId,
+  bundleHash: ""
 })
 
 const connectedResult = Effect.fnUntraced(function*(

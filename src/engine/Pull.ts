@@ -37,6 +37,7 @@ import { accept, offended, refusedRow, strange } from "./Answers.js"
 import { groupOf, nextGroup } from "./BundleGroups.js"
 import type { GateError } from "./Gates.js"
 import * as Gates from "./Gates.js"
+import * as History from "./History.js"
 import { shrinking } from "./PageSize.js"
 import type { RebuildError } from "./Rebuild.js"
 import * as Rebuild from "./Rebuild.js"
@@ -137,42 +138,30 @@ const requestPage = Effect.fnUntraced(function*(
 })
 
 /**
- * Whether the server still has the history that the checkpoint belongs to: by its history id if both know it, else by the
- * hash of the bundle at the checkpoint (pull.md §2 step 5, DESIGN D18).
+ * Whether a page continues the history that the checkpoint belongs to. If it says nothing about that, the bundle at the
+ * checkpoint is asked for, once a session and after a transport failure (pull.md §2 step 5, DESIGN D18).
  */
 const checkHistory = Effect.fnUntraced(function*(
-  verdict: AnswerRules.PullVerdict
+  { page, verdict }: PulledAnswer,
+  after: number
 ): Effect.fn.Return<void, PullError, Environment> {
   const db = yield* SyncDatabase
-  const { attachment, historyId, newestBundle } = yield* db.read(ClientState.read)
-  if (verdict.historyId !== "" && historyId !== "") {
-    return verdict.historyId === historyId ? undefined : yield* enterSourceRecovery("source_sequence_out_of_order")
+  const seen = yield* db.read(ClientState.read)
+  const { historyId } = verdict
+  const standing = History.compare(seen, {
+    historyId,
+    baseBundleSeq: after,
+    baseBundleHash: page.baseBundleHash
+  })
+  if (standing === "other") return yield* enterSourceRecovery("source_sequence_out_of_order")
+  const known = History.fingerprint(seen)
+  if (standing === "unknown" && known !== undefined && !(yield* Session.memory).historyChecked) {
+    if (verdict.bundles.length === 0) return
+    if (!(yield* History.stillHas(known))) return yield* enterSourceRecovery("source_sequence_out_of_order")
+    yield* Session.remember({ historyChecked: true })
   }
-  const known = newestBundle.seq > 0 && newestBundle.seq === attachment.checkpoint && newestBundle.hash !== ""
   // An id that comes up for the first time says nothing about what was before it: it counts from a checked bundle on.
-  const remember = verdict.historyId === ""
-    ? Effect.void
-    : db.transaction(ClientState.setHistoryId(verdict.historyId))
-  if ((yield* Session.memory).historyChecked || !known) return yield* remember
-  if (verdict.bundles.length === 0) return
-  const api = yield* SyncApi
-  const caller = yield* Session.caller
-  const same = yield* api.committedRows(caller, {
-    bundleSeq: newestBundle.seq,
-    afterRowOrdinal: undefined,
-    maxRows: 1,
-    request: "history_check"
-  }).pipe(
-    Effect.map((page) => page.body.bundle_hash === newestBundle.hash),
-    Effect.catchTag("Refusal", (refusal) => {
-      if (refusal.status === 404 && refusal.serverCode === "committed_bundle_not_found") return Effect.succeed(false)
-      const unknown = refusal.status === 404 || (refusal.status === 409 && refusal.serverCode === "history_pruned")
-      return unknown ? Effect.succeed(true) : toTransportError(refusal)
-    })
-  )
-  if (!same) return yield* enterSourceRecovery("source_sequence_out_of_order")
-  yield* Session.remember({ historyChecked: true })
-  yield* remember
+  if (historyId !== "" && seen.historyId === "") yield* db.transaction(ClientState.setHistoryId(historyId))
 })
 
 const applyGroup = (group: BundleGroup) =>
@@ -268,7 +257,7 @@ const pullPages: Effect.Effect<Pulled | "rebuild", PullError | HistoryMissing, E
     const answer = yield* requestPage({ after, target, maxBundles })
     const { verdict } = answer
     maxBundles = answer.maxBundles
-    if (first) yield* checkHistory(verdict)
+    if (first || answer.page.baseBundleHash !== "") yield* checkHistory(answer, after)
     const bundles = verdict.bundles
     if (bundles.length > 0) {
       const tables = yield* db.tables

@@ -5,7 +5,8 @@
  */
 import type { InitializationLeaseLost } from "../contract/SyncError.js"
 import type { SourceRecoveryReason, SyncRequest } from "../contract/SyncOperation.js"
-import type { Refusal } from "../remote/SyncApi.js"
+import * as RetryPolicy from "../remote/RetryPolicy.js"
+import { Refusal } from "../remote/SyncApi.js"
 import type { OutboxHeader } from "../storage/ClientState.js"
 
 /**
@@ -38,6 +39,8 @@ export type PushVerdict =
   | { readonly _tag: "LeaseLost"; readonly reason: InitializationLeaseLost["reason"] }
   | { readonly _tag: "SeedAnswerLost" }
   | { readonly _tag: "ScopeLost"; readonly reason: "scope_uninitialized" | "scope_initializing" }
+  /** The server may be waiting for another device's seed: only a read tells. */
+  | { readonly _tag: "MaybeScopeLost" }
   | { readonly _tag: "Refused" }
   | { readonly _tag: "MaybeRefused" }
   | { readonly _tag: "Final" }
@@ -83,6 +86,15 @@ export const isLost = (refusal: Refusal): boolean => {
 }
 
 /**
+ * Whether the attempt is repeated within the budget of the push: a transient failure, or a session that is gone.
+ *
+ * @since 0.1.0
+ * @category deciding
+ */
+export const isTransient = (failure: { readonly _tag: string }): boolean =>
+  RetryPolicy.isTransient(failure) || (failure instanceof Refusal && isLost(failure))
+
+/**
  * The meaning of a refusal.
  *
  * @since 0.1.0
@@ -104,8 +116,10 @@ export const verdictOf = (refusal: Refusal, context: PushContext): PushVerdict =
     if (conflict !== undefined) return conflict
   }
   if (status === 400) {
-    if (step === "create" && serverCode === "push_session_invalid" && context.initializationSent) {
-      return { _tag: "SeedAnswerLost" }
+    if (step === "create" && serverCode === "push_session_invalid") {
+      if (context.initializationSent) return { _tag: "SeedAnswerLost" }
+      // What servers answer instead of 409 `scope_initializing` (wire.md §10).
+      if (!context.initializationPending) return { _tag: "MaybeScopeLost" }
     }
     if (step === "chunk" && serverCode === "push_chunk_invalid") return { _tag: "Refused" }
     if (step === "commit" && serverCode === "push_commit_invalid") return { _tag: "Refused" }

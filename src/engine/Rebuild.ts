@@ -32,7 +32,8 @@ import type { StageIncomplete } from "../storage/StageIncomplete.js"
 import { SyncDatabase } from "../storage/SyncDatabase.js"
 import type { DatabaseError } from "./Answers.js"
 import { refusedRow, violated } from "./Answers.js"
-import { loseScope, reserveReplacement, scopeMissing } from "./Recovery.js"
+import * as History from "./History.js"
+import { loseScope, missingScope, reserveReplacement, scopeMissing } from "./Recovery.js"
 import * as Session from "./Session.js"
 import type { StagedSnapshot } from "./SnapshotDownload.js"
 import { download } from "./SnapshotDownload.js"
@@ -70,12 +71,6 @@ export type RebuildError =
 
 type Environment = SyncDatabase | SyncApi | Session.Session
 
-const missingScope = (refusal: Refusal): "scope_uninitialized" | "scope_initializing" | undefined =>
-  refusal.status === 409 &&
-    (refusal.serverCode === "scope_uninitialized" || refusal.serverCode === "scope_initializing")
-    ? refusal.serverCode
-    : undefined
-
 /** Refusals of a keep-source snapshot session (pull.md §5.2). */
 const interpretRefusal = (refusal: Refusal): Effect.Effect<never, RebuildError, Environment> =>
   Effect.flatMap(Session.memory, ({ initializationId }): Effect.Effect<never, RebuildError, Environment> => {
@@ -90,7 +85,25 @@ const serverWentBack = (state: DurableState, snapshot: StagedSnapshot): boolean 
   (state.operation.kind === "source_recovery" && state.operation.reason === "source_sequence_out_of_order") ||
   snapshot.bundleSeq < state.attachment.checkpoint ||
   (state.outbox.state === "committed_remote" && snapshot.bundleSeq < state.outbox.remoteBundleSeq) ||
-  (state.historyId !== "" && snapshot.historyId !== "" && snapshot.historyId !== state.historyId)
+  standingOf(state, snapshot) === "other"
+
+const standingOf = (state: DurableState, snapshot: StagedSnapshot): History.Standing =>
+  History.compare(state, {
+    historyId: snapshot.historyId,
+    baseBundleSeq: snapshot.bundleSeq,
+    baseBundleHash: snapshot.bundleHash
+  })
+
+/**
+ * Whether the server has lost the bundle at the checkpoint although its numbering is beyond it and its history id is the
+ * one that is known: what only this device has would vanish under the snapshot.
+ */
+const hasLostCheckpoint = Effect.fnUntraced(function*(snapshot: StagedSnapshot) {
+  const db = yield* SyncDatabase
+  const state = yield* db.read(ClientState.read)
+  const known = History.fingerprint(state)
+  return known !== undefined && standingOf(state, snapshot) === "trusted" && !(yield* History.stillHas(known))
+})
 
 /** Runs the transaction that applies a snapshot and gives its failures their public names. */
 const applying = <A, R>(
@@ -110,7 +123,7 @@ const applying = <A, R>(
 
 const afterwards = Effect.fnUntraced(function*(snapshot: StagedSnapshot) {
   yield* ClientState.setAttachment({ checkpoint: snapshot.bundleSeq, rebuildRequired: false })
-  yield* ClientState.setNewestBundle(snapshot.bundleSeq, "")
+  yield* ClientState.setNewestBundle(snapshot.bundleSeq, snapshot.bundleHash)
   yield* ClientState.setHistoryId(snapshot.historyId)
 })
 
@@ -156,6 +169,7 @@ export const keepSource = (
     const operation = yield* CurrentOperation
     yield* closeGate
     const snapshot = yield* Effect.catchTag(download(undefined), "Refusal", interpretRefusal)
+    const lost = yield* hasLostCheckpoint(snapshot)
     yield* Session.report({ operation, phase: "apply", done: 0, total: snapshot.rowCount })
     const summary = yield* applying(Effect.gen(function*() {
       const state = yield* attachedState
@@ -168,7 +182,7 @@ export const keepSource = (
         pendingWork: localRows,
         rebaseToZero: false,
         keepOutbox: false,
-        serverWentBack: serverWentBack(state, snapshot)
+        serverWentBack: lost || serverWentBack(state, snapshot)
       })
       if (committed !== undefined) {
         yield* ClientState.raiseSourceCounter(committed.sourceId, committed.sourceBundleId + 1)
@@ -303,6 +317,7 @@ export const rotated: Effect.Effect<Restored, RebuildError, Environment> = Effec
     "Refusal",
     around ? interpretRecoveryRefusal : interpretRotatedRefusal(reserved.replacement)
   )
+  const lost = yield* hasLostCheckpoint(snapshot)
   yield* Session.report({ operation, phase: "apply", done: 0, total: snapshot.rowCount })
   const applied = yield* applying(Effect.gen(function*() {
     const state = yield* attachedState
@@ -315,7 +330,7 @@ export const rotated: Effect.Effect<Restored, RebuildError, Environment> = Effec
       pendingWork: "keep",
       rebaseToZero: false,
       keepOutbox,
-      serverWentBack: serverWentBack(state, snapshot)
+      serverWentBack: lost || serverWentBack(state, snapshot)
     })
     if (state.outbox.state === "committed_remote") {
       yield* ClientState.raiseSourceCounter(state.outbox.sourceId, state.outbox.sourceBundleId + 1)

@@ -15,6 +15,7 @@ import {
 } from "../contract/SyncError.js"
 import type { SourceRecoveryReason } from "../contract/SyncOperation.js"
 import { raise } from "../contract/SyncOperation.js"
+import type { Refusal } from "../remote/SyncApi.js"
 import { capturePreExisting } from "../storage/ChangeCapture.js"
 import * as ClientState from "../storage/ClientState.js"
 import * as CommittedStage from "../storage/CommittedStage.js"
@@ -152,6 +153,17 @@ export const loseLease = Effect.fnUntraced(function*(
   yield* Session.remember({ userId: "", initializationId: "", connected: false })
   return yield* raise((operation) => new InitializationLeaseLost({ operation, reason }))
 })
+
+/**
+ * Whether a refusal of a read says that the scope is not there, or not yet (recovery.md §2.4).
+ *
+ * @since 0.1.0
+ * @category deciding
+ */
+export const missingScope = ({ serverCode, status }: Refusal): ScopeLost["reason"] | undefined =>
+  status === 409 && (serverCode === "scope_uninitialized" || serverCode === "scope_initializing")
+    ? serverCode
+    : undefined
 
 /**
  * The server says that the scope is not there (pull, snapshot create): a lost lease if this client was to fill it, else

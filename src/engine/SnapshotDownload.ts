@@ -34,6 +34,8 @@ export interface StagedSnapshot {
   readonly ignoredRowCount: number
   /** History the snapshot belongs to, blank if the server has none (wire.md §12). */
   readonly historyId: string
+  /** Hash of the bundle `bundleSeq`, blank if the server does not name it. */
+  readonly bundleHash: string
 }
 
 const chunks = Effect.fnUntraced(function*(
@@ -99,7 +101,7 @@ export const download = Effect.fnUntraced(function*(
   const caller = by ?? (yield* Session.caller)
   yield* db.transaction(SnapshotStage.clear)
   const answer = yield* api.createSnapshotSession(caller, replacement)
-  const session = yield* accept("snapshot_session_create")(AnswerRules.snapshotSession(answer))
+  const session = yield* accept("snapshot_session_create")(AnswerRules.snapshotSession(answer.body))
   yield* Session.countSnapshot("sessionsCreated")
   const ignoredRowCount = yield* Effect.ensuring(
     chunks(session, caller),
@@ -110,6 +112,7 @@ export const download = Effect.fnUntraced(function*(
     bundleSeq: session.snapshot_bundle_seq,
     rowCount: session.row_count,
     ignoredRowCount,
-    historyId: session.history_id
+    historyId: session.history_id,
+    bundleHash: answer.baseBundleHash
   }
 })

@@ -22,7 +22,6 @@ import type {
 } from "../contract/SyncError.js"
 import { CurrentOperation } from "../contract/SyncOperation.js"
 import * as AnswerRules from "../protocol/AnswerRules.js"
-import * as BundleHash from "../protocol/BundleHash.js"
 import type * as Wire from "../protocol/Wire.js"
 import * as RetryPolicy from "../remote/RetryPolicy.js"
 import type { RequestFailure } from "../remote/SyncApi.js"
@@ -30,15 +29,13 @@ import { Refusal, SyncApi, toTransportError } from "../remote/SyncApi.js"
 import type { OutboxHeader } from "../storage/ClientState.js"
 import * as ClientState from "../storage/ClientState.js"
 import type { CommittedBundle, StagedBundle } from "../storage/CommittedStage.js"
-import * as CommittedStage from "../storage/CommittedStage.js"
 import * as Outbox from "../storage/Outbox.js"
 import { SyncDatabase } from "../storage/SyncDatabase.js"
-import { countUnknown, findStranger } from "../storage/WireRows.js"
 import type { DatabaseError } from "./Answers.js"
-import { accept, strange, violated } from "./Answers.js"
-import { shrinking } from "./PageSize.js"
-import { isLost, verdictOf } from "./PushVerdict.js"
-import { enterSourceRecovery, loseLease, loseScope } from "./Recovery.js"
+import { accept } from "./Answers.js"
+import * as CommittedFetch from "./CommittedFetch.js"
+import { isTransient, verdictOf } from "./PushVerdict.js"
+import { enterSourceRecovery, loseLease, loseScope, missingScope } from "./Recovery.js"
 import * as Session from "./Session.js"
 import { pageSizes } from "./SyncConfig.js"
 import { hasSmallerLimit, refuse } from "./UploadRefusal.js"
@@ -211,77 +208,6 @@ const isAnswered = (cause: Cause.Cause<{ readonly _tag: string }>): boolean =>
   Option.exists(Cause.failureOption(cause), (failure) => failure._tag === "ProtocolError")
 
 /**
- * Fetches, checks and stages all committed rows (push.md §7); rows of tables that are not configured are left out where
- * the configuration says so. A page that fails is repeated alone.
- */
-const fetch = Effect.fnUntraced(function*(
-  bundle: CommittedBundle,
-  budget: RetryPolicy.Budget
-): Effect.fn.Return<
-  StagedBundle,
-  RequestFailure | ProtocolError | LocalDataError | DatabaseError,
-  Environment
-> {
-  const db = yield* SyncDatabase
-  const api = yield* SyncApi
-  const caller = yield* Session.caller
-  const { config } = yield* Session.Session
-  const { limits } = yield* Session.memory
-  const operation = yield* CurrentOperation
-  const request = "committed_bundle_chunk_fetch"
-  const digest = BundleHash.bundleDigest()
-  const seen = new Set<string>()
-  yield* db.transaction(CommittedStage.clear)
-  let maxRows = pageSizes(config, limits).committedRows
-  const ignoreUnknown = config.unknownTables === "ignore"
-  let received = 0
-  let ignored = 0
-  for (let more = true; more;) {
-    const afterRowOrdinal = received === 0 ? undefined : received - 1
-    const answer = yield* budget.retry(
-      shrinking(
-        maxRows,
-        (rows) => api.committedRows(caller, { bundleSeq: bundle.bundleSeq, afterRowOrdinal, maxRows: rows, request })
-      ),
-      { isTransient }
-    )
-    maxRows = answer.maxRows
-    yield* Session.countPush("committedBundleChunksRead")
-    const page = yield* accept(request)(
-      AnswerRules.committedRowsPage(answer.page.body, {
-        commit: {
-          bundle_seq: bundle.bundleSeq,
-          source_id: bundle.sourceId,
-          source_bundle_id: bundle.sourceBundleId,
-          row_count: bundle.rowCount,
-          bundle_hash: bundle.bundleHash
-        },
-        afterRowOrdinal,
-        seen
-      })
-    )
-    const tables = yield* db.tables
-    const stranger = findStranger(tables, page.rows, { ignoreUnknown })
-    if (stranger !== undefined) return yield* strange(stranger)
-    yield* db.transaction(CommittedStage.stage(bundle.bundleSeq, received, answer.page.text))
-    digest.add(page.rows)
-    received += page.rows.length
-    if (ignoreUnknown) ignored += countUnknown(tables, page.rows)
-    more = page.has_more
-    yield* budget.progress
-    yield* Session.report({ operation, phase: "fetch", done: received, total: bundle.rowCount })
-  }
-  const { hash } = digest.finish()
-  if (hash !== bundle.bundleHash) {
-    return yield* violated(request, { rule: "hash_mismatch", expected: bundle.bundleHash, actual: hash })
-  }
-  return { ...bundle, stagedRowCount: received - ignored }
-})
-
-const isTransient = (failure: { readonly _tag: string }): boolean =>
-  RetryPolicy.isTransient(failure) || (failure instanceof Refusal && isLost(failure))
-
-/**
  * The seed's commit may have succeeded although its answer was lost: asks the server who it takes this client for
  * (push.md §10.2). Answers the initialization id to go on with, blank for none.
  */
@@ -306,6 +232,21 @@ const afterSeedAnswerLost = Effect.gen(function*() {
     case "remote_authoritative":
       return { initializationId: "", initialized: true }
   }
+})
+
+/** Whether the scope is there, as a read is told; `undefined` if it is, or if nothing can be learnt now. */
+const askForScope = Effect.gen(function*() {
+  const db = yield* SyncDatabase
+  const api = yield* SyncApi
+  const { attachment } = yield* db.read(ClientState.read)
+  return yield* api.pull(yield* Session.caller, {
+    afterBundleSeq: attachment.checkpoint,
+    maxBundles: 1,
+    targetBundleSeq: undefined
+  }).pipe(
+    Effect.as(undefined),
+    Effect.catchAll((failure) => Effect.succeed(failure instanceof Refusal ? missingScope(failure) : undefined))
+  )
 })
 
 const conflictsOf = (refusal: Refusal) =>
@@ -362,7 +303,7 @@ const attempt = Effect.fnUntraced(function*(
   if (committed === undefined) return { _tag: "Thawed" }
   const { bundle, proven } = committed
   yield* budget.progress
-  return { _tag: "Staged", bundle: yield* fetch(bundle, budget), proven }
+  return { _tag: "Staged", bundle: yield* CommittedFetch.fetch(bundle, budget), proven }
 })
 
 /**
@@ -411,6 +352,10 @@ export const run = Effect.fnUntraced(function*(
         return yield* loseLease(verdict.reason)
       case "ScopeLost":
         return yield* loseScope(verdict.reason)
+      case "MaybeScopeLost": {
+        const missing = yield* askForScope
+        return missing === undefined ? yield* toTransportError(refusal) : yield* loseScope(missing)
+      }
       case "SeedAnswerLost": {
         // A second time the server contradicts itself: nothing more to learn.
         if (askedForSeed) return yield* toTransportError(refusal)

@@ -22,6 +22,17 @@ export * from "./WirePush.js"
 export const SourceIdHeader = "Oversync-Source-ID"
 
 /**
+ * The header in which our server names the hash of the bundle that an answer builds on, an extension that needs no
+ * negotiation: of the bundle at `after_bundle_seq` in a pull, of the one before in the rows of a committed bundle, of the
+ * newest one in a snapshot session. Absent where that bundle is not stored, and from other servers. Whoever has seen that
+ * bundle knows at once whether the server has gone back (recovery.md §2.2), whatever its history id says.
+ *
+ * @category constants
+ * @since 0.1.0
+ */
+export const BaseBundleHashHeader = "Oversync-Base-Bundle-Hash"
+
+/**
  * The protocol version of this dialect (wire.md §4.12).
  *
  * @category constants

@@ -3,6 +3,7 @@
  *
  * @since 0.1.0
  */
+import type { Headers } from "@effect/platform/Headers"
 import * as HttpClient from "@effect/platform/HttpClient"
 import type { HttpClientError } from "@effect/platform/HttpClientError"
 import * as HttpClientRequest from "@effect/platform/HttpClientRequest"
@@ -63,6 +64,17 @@ export interface Outgoing {
 export type ExchangeFailure = TransportError | ProtocolError | CredentialsMismatch | Refusal
 
 /**
+ * A 200 answer that was read to its end.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Received {
+  readonly text: string
+  readonly headers: Headers
+}
+
+/**
  * Sends requests, one attempt each.
  *
  * @since 0.1.0
@@ -71,8 +83,8 @@ export type ExchangeFailure = TransportError | ProtocolError | CredentialsMismat
 export interface HttpExchange {
   /** Sends a request and returns as soon as a 200 answer's headers are there. Its body must be read to free the connection. */
   readonly open: (caller: Caller, outgoing: Outgoing) => Effect.Effect<HttpClientResponse, ExchangeFailure>
-  /** The whole text of a 200 answer; any other status is a `Refusal`. */
-  readonly text: (caller: Caller, outgoing: Outgoing) => Effect.Effect<string, ExchangeFailure>
+  /** A whole 200 answer; any other status is a `Refusal`. */
+  readonly receive: (caller: Caller, outgoing: Outgoing) => Effect.Effect<Received, ExchangeFailure>
   /** Whether a token for this caller can be had now; sends nothing. `request` is the one it would be for. */
   readonly authorise: (
     caller: Caller,
@@ -277,10 +289,13 @@ export const make = (
       authorise: (caller, request) => Effect.asVoid(authorise(caller, request, undefined)),
       refreshes: Effect.sync(() => refreshes),
       open: (caller, outgoing) => traced(outgoing, open(caller, outgoing)),
-      text: (caller, outgoing) =>
+      receive: (caller, outgoing) =>
         traced(
           outgoing,
-          Effect.flatMap(open(caller, outgoing), (response) => read(outgoing.request, response))
+          Effect.flatMap(
+            open(caller, outgoing),
+            (response) => Effect.map(read(outgoing.request, response), (text) => ({ text, headers: response.headers }))
+          )
         )
     }
   })

@@ -63,6 +63,8 @@ export interface Page<A> {
   readonly text: string
   /** Numbers in payloads are doubles here, as the hash rule wants them (hashing.md §2); `text` has every digit. */
   readonly body: A
+  /** Hash of the bundle that the answer builds on, blank if the server does not name it (`BaseBundleHashHeader`). */
+  readonly baseBundleHash: string
 }
 
 /**
@@ -166,7 +168,7 @@ export class SyncApi extends Context.Tag("oversqlite/SyncApi")<SyncApi, {
   readonly createSnapshotSession: (
     caller: Caller,
     replacement: Wire.SourceReplacement | undefined
-  ) => Effect.Effect<Wire.SnapshotSession, RequestFailure>
+  ) => Effect.Effect<Page<Wire.SnapshotSession>, RequestFailure>
 
   /** `GET /sync/snapshot-sessions/{snapshot_id}` (wire.md §4.10). `afterRowOrdinal` is 1-based and exclusive, 0 first. */
   readonly snapshotChunk: (
@@ -201,6 +203,8 @@ export class SyncApi extends Context.Tag("oversqlite/SyncApi")<SyncApi, {
 }
 
 const mebibyte = 1024 * 1024
+
+const baseBundleHashHeader = Wire.BaseBundleHashHeader.toLowerCase()
 
 /** A clean-up that nobody waits for longer than this. */
 const deleteTimeout: Duration.DurationInput = "5 seconds"
@@ -238,8 +242,13 @@ export const make = (
       const decode = decodeJson(schema)
       return (caller: Caller, outgoing: Outgoing): Effect.Effect<Page<A>, HttpExchange.ExchangeFailure> =>
         Effect.flatMap(
-          exchange.text(caller, outgoing),
-          (text) => Effect.map(decode(outgoing.request, text), (body) => ({ text, body }))
+          exchange.receive(caller, outgoing),
+          ({ headers, text }) =>
+            Effect.map(decode(outgoing.request, text), (body) => ({
+              text,
+              body,
+              baseBundleHash: headers[baseBundleHashHeader] ?? ""
+            }))
         )
     }
     const answer = <A, I>(schema: Schema.Schema<A, I>) => {
@@ -254,12 +263,12 @@ export const make = (
     const commitPushSession = answer(Wire.CommitResponse)
     const committedRows = page(Wire.CommittedRowsPage)
     const pull = page(Wire.PullPage)
-    const createSnapshotSession = answer(Wire.SnapshotSession)
+    const createSnapshotSession = page(Wire.SnapshotSession)
     const snapshotChunk = page(Wire.SnapshotChunk)
 
     // Interruptible on its own: as a finalizer it runs where nothing else is, and must still keep its time limit.
     const deleteQuietly = (caller: Caller, outgoing: Outgoing): Effect.Effect<void> =>
-      exchange.text(caller, outgoing).pipe(
+      exchange.receive(caller, outgoing).pipe(
         Effect.interruptible,
         Effect.timeout(deleteTimeout),
         Effect.ignoreLogged

@@ -7,7 +7,7 @@ import * as HttpServerRequest from "@effect/platform/HttpServerRequest"
 import * as HttpServerResponse from "@effect/platform/HttpServerResponse"
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
-import { SourceIdHeader } from "../protocol/Wire.js"
+import { BaseBundleHashHeader, SourceIdHeader } from "../protocol/Wire.js"
 import type { WireErrorCode } from "../protocol/WireError.js"
 import type { Actor } from "./Actor.js"
 import { Authentication } from "./Authentication.js"
@@ -27,6 +27,18 @@ import type { ServerFailure } from "./SyncServer.js"
  */
 export const json = (text: string, status = 200): HttpServerResponse.HttpServerResponse =>
   HttpServerResponse.text(text + "\n", { status, contentType: "application/json" })
+
+/**
+ * The same answer, naming the bundle that it builds on.
+ *
+ * @since 0.1.0
+ * @category responses
+ */
+export const basedOn = (
+  bundleHash: string | undefined,
+  response: HttpServerResponse.HttpServerResponse
+): HttpServerResponse.HttpServerResponse =>
+  bundleHash === undefined ? response : HttpServerResponse.setHeader(response, BaseBundleHashHeader, bundleHash)
 
 /**
  * The answer of a successful DELETE.

@@ -10,7 +10,7 @@ import * as Effect from "effect/Effect"
 import * as Stream from "effect/Stream"
 import { ConnectRequest, Limits, PushChunkRequest, PushSessionRequest } from "../protocol/Wire.js"
 import { SnapshotSessionRequest } from "../protocol/Wire.js"
-import { actor, answered, bodyText, json, noContent } from "./Answer.js"
+import { actor, answered, basedOn, bodyText, json, noContent } from "./Answer.js"
 import * as RequestBody from "./RequestBody.js"
 import * as RequestQuery from "./RequestQuery.js"
 import * as ResponseText from "./ResponseText.js"
@@ -156,7 +156,7 @@ export const committedRows = answered(
       after: after ?? undefined,
       maxRows: pageRows(maxRows, maxRowsPerCommittedBundleChunk)
     })
-    return json(ResponseText.committedRows(page))
+    return basedOn(page.baseBundleHash, json(ResponseText.committedRows(page)))
   })
 )
 
@@ -185,7 +185,7 @@ export const pull = answered(
       return yield* refused("invalid_request", "target_bundle_seq must be an integer >= 0")
     }
     const page = yield* server.pull(caller, { after, target, maxBundles: Number(maxBundles) })
-    return json(ResponseText.pull(page, yield* server.historyId))
+    return basedOn(page.baseBundleHash, json(ResponseText.pull(page, yield* server.historyId)))
   })
 )
 
@@ -235,7 +235,7 @@ export const createSnapshot = answered(
       ? undefined
       : yield* Effect.mapError(decodeSnapshotSession(text), () => malformed)
     const asked = request?.source_replacement
-    const session = yield* server.createSnapshot(
+    const { baseBundleHash, session } = yield* server.createSnapshot(
       caller,
       asked && {
         previousSourceId: asked.previous_source_id.trim(),
@@ -243,7 +243,7 @@ export const createSnapshot = answered(
         reason: asked.reason.trim()
       }
     )
-    return json(ResponseText.snapshotSession(session, yield* server.historyId))
+    return basedOn(baseBundleHash, json(ResponseText.snapshotSession(session, yield* server.historyId)))
   })
 )
 

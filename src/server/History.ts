@@ -24,6 +24,8 @@ export interface HistoryPage {
   readonly bundles: ReadonlyArray<BundleHeader>
   readonly rows: ReadonlyArray<StoredBundleRow>
   readonly hasMore: boolean
+  /** Of the bundle at the requested checkpoint, if it is stored. */
+  readonly baseBundleHash: string | undefined
 }
 
 /**
@@ -37,6 +39,8 @@ export interface BundlePage {
   readonly rows: ReadonlyArray<StoredBundleRow>
   readonly nextRowOrdinal: bigint
   readonly hasMore: boolean
+  /** Of the bundle before this one, if it is stored. */
+  readonly baseBundleHash: string | undefined
 }
 
 const pruned = (userId: string, checkpoint: bigint, floor: number) =>
@@ -80,7 +84,9 @@ export const pull = ({ store }: ServerParts) =>
     return yield* store.read(Effect.gen(function*() {
       const scope = yield* store.scope(actor.userId)
       yield* ScopeState.admitRead(actor.userId, scope?.state ?? ScopeState.uninitialized, at)
-      if (scope === undefined) return { stableBundleSeq: 0n, bundles: [], rows: [], hasMore: false }
+      if (scope === undefined) {
+        return { stableBundleSeq: 0n, bundles: [], rows: [], hasMore: false, baseBundleHash: undefined }
+      }
       const through = yield* ceiling(actor.userId, scope, request)
       const found = yield* store.bundles(scope.id, {
         after: request.after,
@@ -93,7 +99,14 @@ export const pull = ({ store }: ServerParts) =>
       const rows = first === undefined || last === undefined
         ? []
         : yield* store.rowsOfBundles(scope.id, first.bundleSeq, last.bundleSeq)
-      return { stableBundleSeq: through, bundles, rows, hasMore: found.length > bundles.length }
+      const base = yield* store.bundle(scope.id, request.after)
+      return {
+        stableBundleSeq: through,
+        bundles,
+        rows,
+        hasMore: found.length > bundles.length,
+        baseBundleHash: base?.bundleHash
+      }
     })).pipe(
       Effect.tapErrorTag("SyncRefused", (refusal) =>
         refusal.code === "history_pruned" ? store.draft(store.countHistoryPruned) : Effect.void)
@@ -125,11 +138,13 @@ export const committedRows = ({ store }: ServerParts) =>
       const found = yield* store.bundleRows(scope.id, bundle.bundleSeq, { after: after ?? -1n, limit: maxRows + 1 })
       const rows = found.slice(0, maxRows)
       const last = rows[rows.length - 1]
+      const base = yield* store.bundle(scope.id, bundleSeq - 1n)
       return {
         bundle,
         rows,
         nextRowOrdinal: last === undefined ? after ?? 0n : BigInt(last.rowOrdinal),
-        hasMore: found.length > rows.length
+        hasMore: found.length > rows.length,
+        baseBundleHash: base?.bundleHash
       }
     }))
   })

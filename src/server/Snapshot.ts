@@ -14,6 +14,18 @@ import { refused } from "./SyncRefused.js"
 import type { SyncRefused } from "./SyncRefused.js"
 
 /**
+ * A snapshot that was just made.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface CreatedSnapshot {
+  readonly session: SnapshotSession
+  /** Of the newest bundle it contains, if that is stored. */
+  readonly baseBundleHash: string | undefined
+}
+
+/**
  * A page of a snapshot. `nextRowOrdinal` is the number of rows up to and including this page.
  *
  * @since 0.1.0
@@ -56,7 +68,7 @@ export const create = (parts: ServerParts) => {
   return Effect.fnUntraced(function*(
     actor: Actor,
     replacement: SourceState.Replacement | undefined
-  ): Effect.fn.Return<SnapshotSession, SyncRefused | Fault> {
+  ): Effect.fn.Return<CreatedSnapshot, SyncRefused | Fault> {
     const snapshotId = yield* uuid
     const transaction = replacement === undefined ? store.draft : store.write
     return yield* transaction(Effect.gen(function*() {
@@ -73,10 +85,14 @@ export const create = (parts: ServerParts) => {
         bundleSeq: latestOf(scope),
         expiresAt: at + settings.snapshotSessionTtl
       })
-      return beyond(session.rowCount, settings.maxRowsPerSnapshotSession) ||
-          beyond(session.byteCount, settings.maxBytesPerSnapshotSession)
-        ? yield* refused("snapshot_session_create_failed", "the snapshot exceeds the limits of the server")
-        : session
+      if (
+        beyond(session.rowCount, settings.maxRowsPerSnapshotSession) ||
+        beyond(session.byteCount, settings.maxBytesPerSnapshotSession)
+      ) {
+        return yield* refused("snapshot_session_create_failed", "the snapshot exceeds the limits of the server")
+      }
+      const base = yield* store.bundle(scope.id, BigInt(session.bundleSeq))
+      return { session, baseBundleHash: base?.bundleHash }
     }))
   })
 }

@@ -22,7 +22,7 @@ import type { ConnectOutcome } from "./ScopeState.js"
 import type { ServerParts } from "./ServerParts.js"
 import { make as makeSettings } from "./ServerSettings.js"
 import type { ServerOptions, ServerSettings } from "./ServerSettings.js"
-import type { BundleHeader, ServerStorageError, SnapshotSession, StoredRow } from "./ServerStorage.js"
+import type { BundleHeader, ServerStorageError, StoredRow } from "./ServerStorage.js"
 import { ServerStorage } from "./ServerStorage.js"
 import { write } from "./ServerWrite.js"
 import type { ServerBundle, ServerRow } from "./ServerWrite.js"
@@ -90,7 +90,7 @@ export class SyncServer extends Context.Tag("oversqlite/SyncServer")<SyncServer,
     after: bigint | undefined
   ) => Operation<Stream.Stream<BundleEvent, ServerStorageError>>
   /** `POST /sync/snapshot-sessions` (wire.md §4.9). */
-  readonly createSnapshot: (actor: Actor, replacement: Replacement | undefined) => Operation<SnapshotSession>
+  readonly createSnapshot: (actor: Actor, replacement: Replacement | undefined) => Operation<Snapshot.CreatedSnapshot>
   /** `GET /sync/snapshot-sessions/{snapshot_id}` (wire.md §4.10). */
   readonly snapshotChunk: (
     actor: Actor,

@@ -4,6 +4,7 @@
  *
  * @since 0.1.0
  */
+import type { SqlClient } from "@effect/sql/SqlClient"
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -21,6 +22,7 @@ import type { OperationName } from "./Script.js"
 import { users } from "./ServerSteps.js"
 import type { SimulatedDevice } from "./SimulatedDevice.js"
 import * as Devices from "./SimulatedDevice.js"
+import type { StampedRow } from "./SimulatedSchema.js"
 import { stampedRows } from "./SimulatedSchema.js"
 import type { State } from "./SimulationState.js"
 
@@ -49,6 +51,13 @@ export const write = Effect.fnUntraced(function*(
   if (committed) { for (const name of names) acknowledged.set(name, (acknowledged.get(name) ?? 0) + 1) }
 })
 
+/** Rows that the server cannot have from this file: those that wait for it, and all of a file that is nobody's yet. */
+const unsentRows = Effect.fnUntraced(function*(sql: SqlClient, rows: ReadonlyMap<string, StampedRow>) {
+  const pending = yield* Effect.orElseSucceed(Devices.pendingRows(sql), () => new Set<string>())
+  const owner = yield* Effect.orElseSucceed(Devices.owner(sql), () => undefined)
+  return owner === undefined ? new Set([...pending, ...rows.keys()]) : pending
+})
+
 /** Goes on with the copy at `filename`: what the device alone knew and the copy does not hold is gone. */
 const goBack = Effect.fnUntraced(
   function*(state: State, device: SimulatedDevice, filename: string) {
@@ -56,7 +65,7 @@ const goBack = Effect.fnUntraced(
     if (running === undefined) return
     const before = yield* stampedRows(running.second, state.schema)
     const onServer = yield* state.server.rows(device.user)
-    const pending = yield* Devices.pendingRows(running.second)
+    const pending = yield* unsentRows(running.second, before)
     // What the server shows has been acknowledged, even if the device has not heard of it.
     const alone = new Set(
       Array.from(pending).filter((row) => onServer.get(row)?.stamp !== before.get(row)?.stamp || !before.has(row))
@@ -67,8 +76,7 @@ const goBack = Effect.fnUntraced(
       const sql = yield* Devices.open(filename, yield* Effect.scope)
       // The tables themselves may be gone.
       const kept = yield* Effect.orElseSucceed(stampedRows(sql, state.schema), () => new Map<string, never>())
-      const stillPending = yield* Effect.orElseSucceed(Devices.pendingRows(sql), () => new Set<string>())
-      state.ledger.forgets(device.name, kept, stillPending)
+      state.ledger.forgets(device.name, kept, yield* unsentRows(sql, kept))
       state.ledger.rolledBack(device.name, alone, kept)
     }))
   },
@@ -122,7 +130,10 @@ export const clone = Effect.fnUntraced(function*(state: State, device: Simulated
   const copy = yield* copyOf(state, device)
   if (copy === undefined || device.running === undefined) return
   state.record.count("device cloned")
-  state.ledger.twins(yield* Effect.orDie(Devices.pendingRows(device.running.second)))
+  const { second } = device.running
+  state.ledger.twins(
+    yield* Effect.orDie(Effect.flatMap(stampedRows(second, state.schema), (rows) => unsentRows(second, rows)))
+  )
   yield* start(state, state.addDevice(device.user, copy))
 })
 

@@ -330,7 +330,12 @@ export const make = (parts: ServerParts): SimulatedServer => {
       return new Map(
         rows.map((row) => {
           const fields: Readonly<Record<string, unknown>> = JSON.parse(row.payload)
-          return [nameOf(row), { stamp: String(fields[stamp]), owners: [] }] as const
+          const cascades = parts.schema.tables.find(({ name }) => name === row.table)?.cascades ?? []
+          const owners = cascades.flatMap(({ column, table }) => {
+            const key = fields[column] ?? null
+            return key === null ? [] : [`${table} ${String(key)}`]
+          })
+          return [nameOf(row), { stamp: String(fields[stamp]), owners }] as const
         })
       )
     }, Effect.orDie),

@@ -124,8 +124,6 @@ export interface State extends StateOptions {
   spell: Spell | undefined
   /** Devices stop at the next point whose name contains this text. */
   stopWhere: string | undefined
-  /** The server was restored and has kept its history id: a device may not notice it. */
-  restoredSilently: boolean
   /** The history has gone back: versions may be lower than before. */
   historyWentBack: boolean
 }
@@ -317,7 +315,6 @@ export const make = (options: StateOptions): State => {
     weather: 10,
     spell: undefined,
     historyWentBack: false,
-    restoredSilently: false,
     stopWhere: undefined
   }
   return state

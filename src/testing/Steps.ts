@@ -74,17 +74,8 @@ export const perform = (state: State, step: Step, acknowledged: Map<string, numb
       // The first time there is nothing to go back to: that is for the next time.
       if (backup === undefined) return backUpServer(state)
       state.record.count(step.renewHistory ? "server restored, new history" : "server restored")
-      return Effect.zipRight(
-        serverGoesBack(state, state.server.restore(backup, step.renewHistory)),
-        Effect.sync(() => {
-          if (step.renewHistory) return
-          // The operator has forgotten the new history id. What is left as evidence (recovery.md §2.2) does not show it to a
-          // device whose checkpoint the new history has reached before the device looks: a later rebuild then takes the
-          // server's rows for what they are.
-          state.restoredSilently = true
-          for (const user of users) state.ledger.gaveUp(user)
-        })
-      )
+      // Without a new history id the operator has forgotten something; the devices notice all the same.
+      return serverGoesBack(state, state.server.restore(backup, step.renewHistory))
     }
     case "server wipe":
       state.record.count("server wiped")

@@ -97,7 +97,7 @@ const table: ReadonlyArray<readonly [section: string, lines: ReadonlyArray<Line>
     { on: ["create"], status: 409, code: "scope_initializing", context: leased, means: { _tag: "Final" } },
     { on: ["create"], status: 400, code: "push_session_invalid", context: leased, means: { _tag: "SeedAnswerLost" } },
     { on: ["create"], status: 400, code: "push_session_invalid", context: superseded, means: { _tag: "Final" } },
-    { on: ["create"], status: 400, code: "push_session_invalid", means: { _tag: "Final" } }
+    { on: ["create"], status: 400, code: "push_session_invalid", means: { _tag: "MaybeScopeLost" } }
   ]],
   ["§4, §5.1: leases, with any status", [
     ...(["create", "chunk", "commit"] as const).flatMap((step) =>

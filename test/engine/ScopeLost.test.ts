@@ -22,8 +22,49 @@ const attached = Effect.gen(function*() {
   return { world, a }
 })
 
+const other = "22222222-2222-4222-8222-222222222222"
+
 const ids = (device: Device) =>
   Effect.map(device.run("SELECT id FROM users ORDER BY id"), (rows) => rows.map((row) => row["id"]))
+
+describe("a server that another device is setting up anew [recovery.md §2.4, wire.md §4.2 #5]", () => {
+  it.scoped("refuses the create with 400 push_session_invalid; a read tells that the scope is lost", () =>
+    Effect.gen(function*() {
+      const { a, world } = yield* attached
+      yield* world.reset
+      yield* Effect.flatMap(
+        world.server,
+        (server) => server.connect({ userId: "ann", sourceId: other }, { hasLocalPendingRows: true })
+      )
+      yield* a.run(insert("u3"))
+      yield* world.network.asked
+      yield* failsWith(a.sync.pushPending, {
+        _tag: "ScopeLost",
+        reason: "scope_initializing",
+        requeuedRowCount: 4,
+        action: "attach"
+      })
+      assert.deepStrictEqual(yield* world.network.asked, ["push create", "pull"])
+      yield* checkInvariants(a)
+    }))
+
+  for (const [name, fault] of [["cannot be reached", lost], ["answers it", undefined]] as const) {
+    it.scoped(`is not believed to be one if it ${name}: the refusal comes back as it is`, () =>
+      Effect.gen(function*() {
+        const { a, world } = yield* attached
+        yield* a.run(insert("u3"))
+        yield* world.network.fault("push create", refused(400, "push_session_invalid"))
+        if (fault !== undefined) yield* world.network.fault("pull", fault)
+        yield* failsWith(a.sync.pushPending, {
+          _tag: "TransportError",
+          status: 400,
+          serverCode: "push_session_invalid"
+        })
+        yield* checkInvariants(a)
+        assert.strictEqual((yield* a.sync.pushPending).outcome, "committed")
+      }))
+  }
+})
 
 describe("the transition [recovery.md §2.4]", () => {
   const operations = ["pushPending", "pullToStable", "sync", "rebuild"] as const

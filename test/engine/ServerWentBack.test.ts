@@ -177,6 +177,62 @@ describe("each evidence by itself [recovery.md §2.2]", () => {
       assert.strictEqual((yield* names(b)).length, 7)
     }))
 
+  /** The operator has forgotten to renew the history id, and the new history has reached every checkpoint. */
+  const silently = (bundles: number) =>
+    Effect.gen(function*() {
+      const lostBySilence = yield* lostWork(false)
+      const { backup, world } = lostBySilence
+      yield* world.restore(backup, { renewHistory: false })
+      for (let number = 1; number <= bundles; number++) yield* world.write([user(`new ${number}`, "New")])
+      return lostBySilence
+    })
+
+  for (const [bundles, where] of [[2, "at"], [5, "beyond"]] as const) {
+    it.scoped(`another bundle at the checkpoint under the same history id, the ceiling ${where} it`, () =>
+      Effect.gen(function*() {
+        const { a, b, world } = yield* silently(bundles)
+        yield* failsWith(a.sync.pullToStable, gone)
+        assert.deepStrictEqual(yield* names(a), everything)
+        yield* checkInvariants(a)
+        assert.strictEqual((yield* a.sync.rebuild).localRows?.recovered, 4)
+        yield* converge(world, [a, b])
+        assert.strictEqual((yield* names(b)).length, 4 + bundles)
+      }))
+
+    it.scoped(`the same, noticed by the snapshot of a rebuild, ${where} the checkpoint`, () =>
+      Effect.gen(function*() {
+        const { a, b, world } = yield* silently(bundles)
+        assert.strictEqual((yield* a.sync.rebuild).localRows?.recovered, 4)
+        yield* checkInvariants(a, { historyWentBack: true })
+        yield* converge(world, [a, b])
+        assert.strictEqual((yield* names(b)).length, 4 + bundles)
+      }))
+  }
+
+  it.scoped("the same, noticed before the own bundle moves the checkpoint", () =>
+    Effect.gen(function*() {
+      const world = yield* makeWorld()
+      yield* world.write([user("u1", "First")])
+      const backup = yield* world.backup
+      yield* world.write([user("u2", "Lost")])
+      const a = yield* world.attached(options)
+      yield* world.restore(backup, { renewHistory: false })
+      yield* world.write([user("u3", "New")])
+      // This device has never uploaded: its numbers fit, and its bundle follows the checkpoint.
+      yield* a.run(insert("mine"))
+      yield* failsWith(a.sync.pushPending, gone)
+      yield* checkInvariants(a)
+      assert.strictEqual((yield* a.sync.rebuild).localRows?.recovered, 1)
+      yield* checkInvariants(a, { historyWentBack: true })
+      yield* converge(world, [a])
+      assert.deepStrictEqual(yield* names(a), [
+        { id: "mine", name: "Ann" },
+        { id: "u1", name: "First" },
+        { id: "u2", name: "Lost" },
+        { id: "u3", name: "New" }
+      ])
+    }))
+
   it.scoped("a snapshot below the checkpoint is treated at once, without a gate [pull.md §6.4]", () =>
     Effect.gen(function*() {
       const { a, b, backup, world } = yield* lostWork(true)

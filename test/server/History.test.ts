@@ -1,13 +1,13 @@
 /** Pull, committed rows, retention (wire.md §3, §4.6, §4.7, server.md §8, §9). */
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, FastCheck } from "effect"
-import { BundleHash } from "oversqlite/protocol"
+import { BundleHash, Wire } from "oversqlite/protocol"
 import { SyncServer } from "oversqlite/server"
 import { nextFloor } from "../../src/server/Commit.js"
 import { ceiling } from "../../src/server/History.js"
 import { device, effects, isMembers, outcome, user } from "./support/Device.js"
 import type { Reply } from "./support/Device.js"
-import { inProcess } from "./support/TestServer.js"
+import { ask, inProcess } from "./support/TestServer.js"
 
 const a = device("source-a")
 const b = device("source-b")
@@ -22,6 +22,26 @@ const pushed = (count: number) =>
     yield* a.connect(false)
     for (let number = 1; number <= count; number++) yield* a.push(number, [user(number)])
   })
+
+describe("the bundle that an answer builds on is named by its hash in a header [recovery.md §2.2]", () => {
+  const baseOf = (path: string, body?: string) =>
+    Effect.map(ask(path, { body }), ({ headers }) => headers[Wire.BaseBundleHashHeader.toLowerCase()])
+
+  it.effect("pull: the one at the checkpoint; committed rows: the one before; snapshot: the newest", () =>
+    Effect.gen(function*() {
+      yield* pushed(3)
+      const hashes: Array<unknown> = []
+      for (let seq = 1; seq <= 3; seq++) hashes.push((yield* a.rows(seq)).body["bundle_hash"])
+      const [first, second, third] = hashes
+      assert.isUndefined(yield* baseOf("/sync/pull?after_bundle_seq=0"))
+      assert.strictEqual(yield* baseOf("/sync/pull?after_bundle_seq=1"), first)
+      assert.strictEqual(yield* baseOf("/sync/pull?after_bundle_seq=3"), third)
+      assert.isUndefined(yield* baseOf("/sync/pull?after_bundle_seq=4"))
+      assert.isUndefined(yield* baseOf("/sync/committed-bundles/1/rows"))
+      assert.strictEqual(yield* baseOf("/sync/committed-bundles/3/rows"), second)
+      assert.strictEqual(yield* baseOf("/sync/snapshot-sessions", ""), third)
+    }).pipe(Effect.provide(inProcess())))
+})
 
 describe("pull", () => {
   it.effect("reads windows up to a ceiling that stays [wire.md §4.7]", () =>

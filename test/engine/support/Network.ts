@@ -3,6 +3,7 @@
  */
 import { HttpClient, HttpClientError, HttpClientResponse } from "@effect/platform"
 import { Deferred, Effect, FiberId, Stream } from "effect"
+import { Wire } from "oversqlite/protocol"
 import { turn } from "./Time.js"
 
 /** What a request is for; the names of wire.md §4. */
@@ -66,6 +67,8 @@ const routes: ReadonlyArray<readonly [method: string, path: RegExp, route: Route
   ["GET", /\/sync\/watch$/, "watch"]
 ]
 
+const baseBundleHash = Wire.BaseBundleHashHeader.toLowerCase()
+
 const routeOf = (method: string, url: URL): Route => {
   const found = routes.find(([of, path]) => of === method && path.test(url.pathname))
   if (found === undefined) throw new Error(`no route: ${method} ${url.pathname}`)
@@ -75,7 +78,7 @@ const routeOf = (method: string, url: URL): Route => {
 /** A network to whatever server `server` names at the time of the request. */
 export const makeNetwork = (
   server: () => HttpClient.HttpClient,
-  change: (route: Route, text: string) => string = (_route, text) => text
+  change: (answer: Answer) => Answer = (answer) => answer
 ): Network => {
   const requests: Array<Exchange> = []
   let faults: Array<{ readonly route: Route; readonly fault: Fault; left: number }> = []
@@ -97,7 +100,12 @@ export const makeNetwork = (
       const ask = Effect.gen(function*() {
         const response = yield* server().execute(request)
         const text = yield* response.text
-        return { status: response.status, text: text === "" ? text : change(exchange.route, text) }
+        const base = response.headers[baseBundleHash]
+        return change({
+          status: response.status,
+          text,
+          ...(base === undefined ? {} : { headers: { [baseBundleHash]: base } })
+        })
       })
       const planned = faults.find(({ left, route }) => route === exchange.route && left > 0)
       if (planned !== undefined) planned.left--
@@ -159,7 +167,7 @@ export const refused = (status: number, code: string, more: Readonly<Record<stri
 /** The server's answer with something changed. */
 export const changed =
   (change: (body: Record<string, unknown>, exchange: Exchange) => unknown): Fault => (exchange, ask) =>
-    Effect.map(ask, ({ status, text }) => ({ status, text: JSON.stringify(change(JSON.parse(text), exchange)) }))
+    Effect.map(ask, (answer) => ({ ...answer, text: JSON.stringify(change(JSON.parse(answer.text), exchange)) }))
 
 /** Something happens before the server hears of the request. */
 export const before = (happens: Effect.Effect<unknown, unknown>): Fault => (_exchange, ask) =>

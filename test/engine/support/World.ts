@@ -16,7 +16,7 @@ import type { ServerOptions, ServerRow, TableDeclaration } from "oversqlite/serv
 import type { Device } from "./Devices.js"
 import { ddl, serverTables, tables } from "./Devices.js"
 import { makeNetwork } from "./Network.js"
-import type { Network } from "./Network.js"
+import type { Answer, Network } from "./Network.js"
 import { turn } from "./Time.js"
 
 type Rows = ReadonlyArray<Record<string, unknown>>
@@ -69,12 +69,13 @@ export interface World {
   readonly copyOf: (device: Device, options?: DeviceOptions) => Effect.Effect<Device>
 }
 
-const withoutHistory = (text: string): string => {
+const withoutHistory = ({ status, text }: Answer): Answer => {
+  if (text === "") return { status, text }
   const body: Record<string, unknown> = JSON.parse(text)
   delete body["history_id"]
   const features = body["features"]
   if (typeof features === "object" && features !== null) body["features"] = { ...features, history_id: false }
-  return JSON.stringify(body)
+  return { status, text: JSON.stringify(body) }
 }
 
 const user = "ann"
@@ -131,7 +132,7 @@ export const makeWorld = Effect.fnUntraced(function*(options: WorldOptions = {})
   let current = yield* start()
   const network = makeNetwork(
     () => Context.get(current, HttpClient.HttpClient),
-    options.withoutHistoryId === true ? (_route, text) => withoutHistory(text) : undefined
+    options.withoutHistoryId === true ? withoutHistory : undefined
   )
   const server = Effect.sync(() => Context.get(current, SyncServer))
   const serverSql = Effect.sync(() => Context.get(current, SqliteClient.SqliteClient))

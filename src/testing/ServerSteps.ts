@@ -12,10 +12,6 @@ import type { State } from "./SimulationState.js"
 /** Whose data there is. @internal */
 export const users = ["ann", "bob"] as const
 
-/** The server goes on with a copy of its file, and the ledger hears of it. @internal */
-export const restoreServer = (state: State, backup: string, renewHistory: boolean): Effect.Effect<void> =>
-  serverGoesBack(state, state.server.restore(backup, renewHistory))
-
 /** The server goes back to something older, and the ledger hears of it. @internal */
 export const serverGoesBack = Effect.fnUntraced(function*(state: State, back: Effect.Effect<void>) {
   const held: Array<ReadonlyMap<string, { readonly stamp: string; readonly owners: ReadonlyArray<string> }>> = []
@@ -40,11 +36,11 @@ const isAhead = Effect.fnUntraced(function*({ running }: State["devices"][number
   return found?.ahead === 1
 })
 
-/** Goes back to a backup without a new history id: the operator has forgotten it. @internal */
-export const restoreUnnamed = Effect.fnUntraced(function*(state: State, backup: string) {
-  const ahead = yield* Effect.exists(state.devices, isAhead)
-  yield* serverGoesBack(state, state.server.restore(backup, false))
-  if (!ahead) return
+/** The server goes on with a copy of its file. Without a new history id the operator has forgotten something. @internal */
+export const restoreServer = Effect.fnUntraced(function*(state: State, backup: string, renewHistory: boolean) {
+  const unseen = !renewHistory && (yield* Effect.exists(state.devices, isAhead))
+  yield* serverGoesBack(state, state.server.restore(backup, renewHistory))
+  if (!unseen) return
   state.restoredUnseen = true
   for (const user of users) state.ledger.gaveUp(user)
 })

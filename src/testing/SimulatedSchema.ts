@@ -108,6 +108,16 @@ export interface StampedRow {
   readonly owners: ReadonlyArray<string>
 }
 
+/** The owners of a row: `valueOf` says what it refers to by its n-th cascade. @internal */
+export const ownersOf = (
+  cascades: SimulatedSchema["tables"][number]["cascades"],
+  valueOf: (column: string, index: number) => unknown
+): ReadonlyArray<string> =>
+  (cascades ?? []).flatMap(({ column, table }, index) => {
+    const key = valueOf(column, index) ?? null
+    return key === null ? [] : [`${table} ${String(key)}`]
+  })
+
 /** The rows of a database as `table key` → stamp. @internal */
 export const stampedRows = (
   sql: SqlClient.SqlClient,
@@ -125,10 +135,7 @@ export const stampedRows = (
       for (const row of rows) {
         found.set(`${table.name} ${String(row["k"])}`, {
           stamp: String(row["s"]),
-          owners: owners.flatMap((owner, index) => {
-            const key = row[`o${index}`]
-            return key === null ? [] : [`${owner.table} ${String(key)}`]
-          })
+          owners: ownersOf(table.cascades, (_column, index) => row[`o${index}`])
         })
       }
     }

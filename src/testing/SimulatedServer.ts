@@ -34,6 +34,7 @@ import * as CrashPoints from "./CrashPoints.js"
 import * as PowerCut from "./PowerCut.js"
 import type * as Prng from "./Prng.js"
 import type { SimulatedSchema, StampedRow } from "./SimulatedSchema.js"
+import { ownersOf } from "./SimulatedSchema.js"
 
 /** A server that can be stopped, started, copied and put back to a copy. @internal */
 export interface SimulatedServer {
@@ -330,12 +331,11 @@ export const make = (parts: ServerParts): SimulatedServer => {
       return new Map(
         rows.map((row) => {
           const fields: Readonly<Record<string, unknown>> = JSON.parse(row.payload)
-          const cascades = parts.schema.tables.find(({ name }) => name === row.table)?.cascades ?? []
-          const owners = cascades.flatMap(({ column, table }) => {
-            const key = fields[column] ?? null
-            return key === null ? [] : [`${table} ${String(key)}`]
-          })
-          return [nameOf(row), { stamp: String(fields[stamp]), owners }] as const
+          const cascades = parts.schema.tables.find(({ name }) => name === row.table)?.cascades
+          return [
+            nameOf(row),
+            { stamp: String(fields[stamp]), owners: ownersOf(cascades, (column) => fields[column]) }
+          ] as const
         })
       )
     }, Effect.orDie),

@@ -32,6 +32,7 @@ import * as DirtyRows from "../storage/DirtyRows.js"
 import * as Outbox from "../storage/Outbox.js"
 import * as SnapshotApply from "../storage/SnapshotApply.js"
 import * as SnapshotStage from "../storage/SnapshotStage.js"
+import * as Sources from "../storage/Sources.js"
 import { SyncDatabase } from "../storage/SyncDatabase.js"
 import type { SyncTables } from "../storage/SyncTable.js"
 import { accept } from "./Answers.js"
@@ -120,10 +121,10 @@ export const planOf = (state: DurableState, userId: string, localRows: LocalRows
 /** The user's former source on this device if it is still usable, else a fresh one, becomes current (lifecycle.md §9). */
 const switchSource = (userId: string): Effect.Effect<string, SqlError, SyncDatabase> =>
   Effect.gen(function*() {
-    const known = yield* ClientState.sources
+    const known = yield* Sources.all
     const former = known.filter((source) => source.ownerUserId === userId && source.replacedBy === "").at(-1)
     const sourceId = former?.sourceId ?? (yield* SourceIds.fresh)
-    yield* ClientState.ensureSource(sourceId)
+    yield* Sources.ensure(sourceId)
     yield* ClientState.setAttachment({ sourceId })
     return sourceId
   })
@@ -241,17 +242,14 @@ const initialize = Effect.fnUntraced(function*(
     const { attachment } = yield* ClientState.read
     const taken = attachment.bindingState === "attached" && attachment.userId !== userId
     if (taken || attachment.sourceId !== sourceId) return yield* bindingChanged
-    yield* ClientState.ensureSource(sourceId, userId)
+    yield* Sources.ensure(sourceId, userId)
     yield* ClientState.setAttachment({
       bindingState: "attached",
       userId,
       initializationId,
-      schema: db.schema,
-      checkpoint: 0,
-      rebuildRequired: false
+      schema: db.schema
     })
-    yield* ClientState.setNewestBundle(0, "")
-    yield* ClientState.setHistoryId(historyId)
+    yield* ClientState.beginHistory(historyId)
     yield* ClientState.setRowsOfUser("")
     yield* ClientState.setOperation({ kind: "none" })
   }))

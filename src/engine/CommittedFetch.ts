@@ -31,15 +31,17 @@ import * as Session from "./Session.js"
 import { pageSizes } from "./SyncConfig.js"
 
 /**
- * A bundle that follows the checkpoint will move it: the last moment to notice that the server has gone back and counted
- * up again since. What it has lost would be taken for known ever after.
+ * A bundle that follows the newest known one will take its place: the last moment to notice that the server has gone back
+ * and counted up again since. What it has lost would be taken for known ever after.
  */
 const checkHistory = Effect.fnUntraced(function*(bundle: CommittedBundle, baseBundleHash: string) {
   const db = yield* SyncDatabase
   const standing = History.compare(yield* db.read(ClientState.read), {
     historyId: "",
-    baseBundleSeq: bundle.bundleSeq - 1,
-    baseBundleHash
+    bundles: [
+      { seq: bundle.bundleSeq - 1, hash: baseBundleHash },
+      { seq: bundle.bundleSeq, hash: bundle.bundleHash }
+    ]
   })
   if (standing === "other") return yield* enterSourceRecovery("source_sequence_out_of_order")
 })

@@ -37,13 +37,10 @@ const anonymous = Effect.gen(function*() {
   yield* ClientState.setAttachment({
     bindingState: "anonymous",
     userId: "",
-    initializationId: "",
-    checkpoint: 0,
-    rebuildRequired: false
+    initializationId: ""
   })
   yield* ClientState.setOperation({ kind: "none" })
-  yield* ClientState.setNewestBundle(0, "")
-  yield* ClientState.setHistoryId("")
+  yield* ClientState.beginHistory("")
   yield* SnapshotStage.clear
 })
 

@@ -6,7 +6,7 @@
 import * as Effect from "effect/Effect"
 import type { CredentialsMismatch, ProtocolError, RetryExhausted, TransportError } from "../contract/SyncError.js"
 import { SyncApi, toTransportError } from "../remote/SyncApi.js"
-import type { DurableState } from "../storage/ClientState.js"
+import type { BundleMark, DurableState } from "../storage/ClientState.js"
 import * as Session from "./Session.js"
 
 /**
@@ -18,9 +18,8 @@ import * as Session from "./Session.js"
 export interface Evidence {
   /** The server's history (wire.md §12). */
   readonly historyId: string
-  /** The bundle that the answer builds on, and its hash. */
-  readonly baseBundleSeq: number
-  readonly baseBundleHash: string
+  /** Bundles that the answer builds on or contains. */
+  readonly bundles: ReadonlyArray<BundleMark>
 }
 
 /**
@@ -32,18 +31,36 @@ export interface Evidence {
  */
 export type Standing = "same" | "other" | "trusted" | "unknown"
 
-type Seen = Pick<DurableState, "attachment" | "historyId" | "newestBundle">
+type Seen = Pick<DurableState, "attachment" | "historyId" | "newestBundle" | "outbox" | "ownBundle">
 
 /**
- * The bundle at the checkpoint with its hash; `undefined` if the hash is not known (client-state.md §2.12).
+ * Bundles that this database knows by their hash, oldest first: the one at the checkpoint (client-state.md §2.12), and own
+ * ones beyond it. The server has all of them as long as it has the newest.
+ */
+const landmarks = ({ attachment: { checkpoint }, newestBundle, outbox, ownBundle }: Seen): ReadonlyArray<BundleMark> =>
+  [
+    ...(newestBundle.seq === checkpoint ? [newestBundle] : []),
+    ...(ownBundle.seq > checkpoint ? [ownBundle] : []),
+    ...(outbox.state === "committed_remote" && outbox.remoteBundleSeq > Math.max(checkpoint, ownBundle.seq)
+      ? [{ seq: outbox.remoteBundleSeq, hash: outbox.remoteBundleHash }]
+      : [])
+  ].filter(({ hash, seq }) => seq > 0 && hash !== "")
+
+/**
+ * The newest bundle that this database knows by its hash, if there is one.
  *
  * @since 0.1.0
  * @category getters
  */
-export const fingerprint = ({ attachment, newestBundle }: Seen): DurableState["newestBundle"] | undefined =>
-  newestBundle.seq > 0 && newestBundle.seq === attachment.checkpoint && newestBundle.hash !== ""
-    ? newestBundle
-    : undefined
+export const newest = (seen: Seen): BundleMark | undefined => landmarks(seen).at(-1)
+
+/**
+ * Number of the newest bundle that this database has seen; at least the checkpoint.
+ *
+ * @since 0.1.0
+ * @category getters
+ */
+export const newestSeq = (seen: Seen): number => Math.max(seen.attachment.checkpoint, newest(seen)?.seq ?? 0)
 
 /**
  * Compares what a database has seen with what an answer says.
@@ -51,13 +68,13 @@ export const fingerprint = ({ attachment, newestBundle }: Seen): DurableState["n
  * @since 0.1.0
  * @category comparing
  */
-export const compare = (seen: Seen, evidence: Evidence): Standing => {
-  const named = seen.historyId !== "" && evidence.historyId !== ""
-  if (named && seen.historyId !== evidence.historyId) return "other"
-  const known = fingerprint(seen)
-  if (known !== undefined && evidence.baseBundleHash !== "" && known.seq === evidence.baseBundleSeq) {
-    return known.hash === evidence.baseBundleHash ? "same" : "other"
-  }
+export const compare = (seen: Seen, { bundles, historyId }: Evidence): Standing => {
+  const named = seen.historyId !== "" && historyId !== ""
+  if (named && seen.historyId !== historyId) return "other"
+  const known = new Map(landmarks(seen).map(({ hash, seq }) => [seq, hash]))
+  const said = bundles.filter(({ hash, seq }) => hash !== "" && known.has(seq))
+  if (said.some(({ hash, seq }) => hash !== known.get(seq))) return "other"
+  if (said.some(({ seq }) => seq === newestSeq(seen))) return "same"
   return named ? "trusted" : "unknown"
 }
 
@@ -69,7 +86,7 @@ export const compare = (seen: Seen, evidence: Evidence): Standing => {
  * @category requests
  */
 export const stillHas = Effect.fnUntraced(function*(
-  bundle: DurableState["newestBundle"]
+  bundle: BundleMark
 ): Effect.fn.Return<
   boolean,
   TransportError | RetryExhausted | ProtocolError | CredentialsMismatch,

@@ -10,6 +10,7 @@ import type { LocalDataError } from "../contract/SyncError.js"
 import { capturePreExisting, checkPreExisting } from "../storage/ChangeCapture.js"
 import * as ClientState from "../storage/ClientState.js"
 import { canonicaliseKeys } from "../storage/Installation.js"
+import * as Sources from "../storage/Sources.js"
 import { SyncDatabase } from "../storage/SyncDatabase.js"
 import type { DatabaseError } from "./Answers.js"
 import * as Session from "./Session.js"
@@ -46,11 +47,11 @@ export const prepareState: Effect.Effect<void, SqlError | OpenError, SyncDatabas
       )
     }
     const sourceId = yield* SourceIds.fresh
-    yield* ClientState.ensureSource(sourceId)
+    yield* Sources.ensure(sourceId)
     yield* ClientState.setAttachment({ sourceId })
   } else if (!state.source.known || state.source.ownerUserId === "") {
     // A database of the reference does not say whose its source is; as long as it is attached, it is known.
-    yield* ClientState.ensureSource(state.attachment.sourceId, state.attachment.userId)
+    yield* Sources.ensure(state.attachment.sourceId, state.attachment.userId)
   }
   yield* db.all("UPDATE _sync_apply_state SET apply_mode = 0 WHERE apply_mode <> 0")
 })

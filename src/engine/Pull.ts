@@ -69,7 +69,7 @@ export type PullError =
 
 type Environment = SyncDatabase | SyncApi | Session.Session
 
-/** The ceiling lies below the checkpoint: a replica lags, or the server has gone back (pull.md §3). */
+/** The ceiling lies below a bundle that is known: a replica lags, or the server has gone back (pull.md §3). */
 class StaleCeiling extends Data.TaggedError("StaleCeiling")<{}> {}
 
 /** History that this client needs is not there; only a snapshot helps. */
@@ -95,6 +95,8 @@ const interpretRefusal = (refusal: Refusal): Effect.Effect<never, PullError | Hi
 
 interface PageRequest {
   readonly after: number
+  /** Number of the newest bundle that is known here. */
+  readonly newest: number
   readonly target: number | undefined
   readonly maxBundles: number
 }
@@ -108,7 +110,7 @@ interface PulledAnswer {
 const isOversized = (error: { readonly _tag: string }): boolean =>
   error._tag === "TransportError" && "code" in error && error.code === "response_too_large"
 
-/** One page, validated. A ceiling below the checkpoint is asked for again before it is believed. */
+/** One page, validated. A ceiling below a known bundle is asked for again before it is believed. */
 const requestPage = Effect.fnUntraced(function*(
   request: PageRequest
 ): Effect.fn.Return<PulledAnswer, PullError | HistoryMissing, Environment> {
@@ -121,7 +123,7 @@ const requestPage = Effect.fnUntraced(function*(
       (maxBundles) => api.pull(caller, { afterBundleSeq: request.after, maxBundles, targetBundleSeq: request.target })
     )
     const verdict = yield* accept("pull_request")(
-      AnswerRules.pullPage(page.body, { after: request.after, target: request.target })
+      AnswerRules.pullPage(page.body, { after: request.after, target: request.target, newest: request.newest })
     )
     if (verdict.staleCeiling) return yield* new StaleCeiling()
     return { page, verdict, maxBundles: maxRows }
@@ -138,8 +140,8 @@ const requestPage = Effect.fnUntraced(function*(
 })
 
 /**
- * Whether a page continues the history that the checkpoint belongs to. If it says nothing about that, the bundle at the
- * checkpoint is asked for, once a session and after a transport failure (pull.md §2 step 5, DESIGN D18).
+ * Whether a page continues the history that is known here. If it says nothing about that, the newest known bundle is
+ * asked for, once a session and after a transport failure (pull.md §2 step 5, DESIGN D18).
  */
 const checkHistory = Effect.fnUntraced(function*(
   { page, verdict }: PulledAnswer,
@@ -150,11 +152,13 @@ const checkHistory = Effect.fnUntraced(function*(
   const { historyId } = verdict
   const standing = History.compare(seen, {
     historyId,
-    baseBundleSeq: after,
-    baseBundleHash: page.baseBundleHash
+    bundles: [
+      { seq: after, hash: page.baseBundleHash },
+      ...verdict.bundles.map((bundle) => ({ seq: bundle.bundle_seq, hash: bundle.bundle_hash }))
+    ]
   })
   if (standing === "other") return yield* enterSourceRecovery("source_sequence_out_of_order")
-  const known = History.fingerprint(seen)
+  const known = History.newest(seen)
   if (standing === "unknown" && known !== undefined && !(yield* Session.memory).historyChecked) {
     if (verdict.bundles.length === 0) return
     if (!(yield* History.stillHas(known))) return yield* enterSourceRecovery("source_sequence_out_of_order")
@@ -247,17 +251,18 @@ const pullPages: Effect.Effect<Pulled | "rebuild", PullError | HistoryMissing, E
   const { limits } = yield* Session.memory
   const operation = yield* CurrentOperation
   const ignoreUnknown = config.unknownTables === "ignore"
-  const { attachment } = yield* db.read(ClientState.read)
-  let after = attachment.checkpoint
+  const seen = yield* db.read(ClientState.read)
+  const newest = History.newestSeq(seen)
+  let after = seen.attachment.checkpoint
   let target: number | undefined
   let maxBundles = pageSizes(config, limits).bundles
   let applied = false
   let ignoredRowCount = 0
   for (let first = true;; first = false) {
-    const answer = yield* requestPage({ after, target, maxBundles })
+    const answer = yield* requestPage({ after, newest, target, maxBundles })
     const { verdict } = answer
     maxBundles = answer.maxBundles
-    if (first || answer.page.baseBundleHash !== "") yield* checkHistory(answer, after)
+    if (first || answer.page.baseBundleHash !== "" || after < newest) yield* checkHistory(answer, after)
     const bundles = verdict.bundles
     if (bundles.length > 0) {
       const tables = yield* db.tables

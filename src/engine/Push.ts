@@ -19,6 +19,7 @@ import { onCommitFailure } from "../storage/ForeignKeys.js"
 import type { FeaturesNeeded } from "../storage/Freeze.js"
 import * as Freeze from "../storage/Freeze.js"
 import * as Outbox from "../storage/Outbox.js"
+import * as Sources from "../storage/Sources.js"
 import { SyncDatabase } from "../storage/SyncDatabase.js"
 import { accept, refusedRow, violated } from "./Answers.js"
 import type { ConflictError } from "./Conflict.js"
@@ -110,7 +111,7 @@ const replay = Effect.fnUntraced(function*(
     if (outcome.overtaken) yield* ClientState.setAttachment({ rebuildRequired: true })
     if (!outcome.foreign) return { ...outcome, sourceId: undefined }
     const fresh = yield* SourceIds.fresh
-    yield* ClientState.replaceSource(bundle.sourceId, fresh)
+    yield* Sources.replace(bundle.sourceId, fresh)
     return { ...outcome, sourceId: fresh }
   })
   const outcome = yield* db.authoritative(replaying, onCommitFailure).pipe(

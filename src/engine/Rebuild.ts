@@ -28,6 +28,7 @@ import { onCommitFailure } from "../storage/ForeignKeys.js"
 import * as Outbox from "../storage/Outbox.js"
 import type { RowRefused } from "../storage/RowApply.js"
 import * as SnapshotApply from "../storage/SnapshotApply.js"
+import * as Sources from "../storage/Sources.js"
 import type { StageIncomplete } from "../storage/StageIncomplete.js"
 import { SyncDatabase } from "../storage/SyncDatabase.js"
 import type { DatabaseError } from "./Answers.js"
@@ -83,26 +84,25 @@ const interpretRefusal = (refusal: Refusal): Effect.Effect<never, RebuildError, 
 
 const serverWentBack = (state: DurableState, snapshot: StagedSnapshot): boolean =>
   (state.operation.kind === "source_recovery" && state.operation.reason === "source_sequence_out_of_order") ||
-  snapshot.bundleSeq < state.attachment.checkpoint ||
-  (state.outbox.state === "committed_remote" && snapshot.bundleSeq < state.outbox.remoteBundleSeq) ||
+  snapshot.bundleSeq < History.newestSeq(state) ||
   standingOf(state, snapshot) === "other"
 
 const standingOf = (state: DurableState, snapshot: StagedSnapshot): History.Standing =>
   History.compare(state, {
     historyId: snapshot.historyId,
-    baseBundleSeq: snapshot.bundleSeq,
-    baseBundleHash: snapshot.bundleHash
+    bundles: [{ seq: snapshot.bundleSeq, hash: snapshot.bundleHash }]
   })
 
 /**
- * Whether the server has lost the bundle at the checkpoint although its numbering is beyond it and its history id is the
- * one that is known: what only this device has would vanish under the snapshot.
+ * Whether the server has lost the newest bundle that is known here although its numbering is beyond it and its history id
+ * is the one that is known: what only this device has would vanish under the snapshot.
  */
-const hasLostCheckpoint = Effect.fnUntraced(function*(snapshot: StagedSnapshot) {
+const hasLostBundle = Effect.fnUntraced(function*(snapshot: StagedSnapshot) {
   const db = yield* SyncDatabase
   const state = yield* db.read(ClientState.read)
-  const known = History.fingerprint(state)
-  return known !== undefined && standingOf(state, snapshot) === "trusted" && !(yield* History.stillHas(known))
+  const known = History.newest(state)
+  return known !== undefined && !serverWentBack(state, snapshot) && standingOf(state, snapshot) === "trusted" &&
+    !(yield* History.stillHas(known))
 })
 
 /** Runs the transaction that applies a snapshot and gives its failures their public names. */
@@ -121,11 +121,8 @@ const applying = <A, R>(
     })
   )
 
-const afterwards = Effect.fnUntraced(function*(snapshot: StagedSnapshot) {
-  yield* ClientState.setAttachment({ checkpoint: snapshot.bundleSeq, rebuildRequired: false })
-  yield* ClientState.setNewestBundle(snapshot.bundleSeq, snapshot.bundleHash)
-  yield* ClientState.setHistoryId(snapshot.historyId)
-})
+const afterwards = (snapshot: StagedSnapshot) =>
+  ClientState.beginHistory(snapshot.historyId, { seq: snapshot.bundleSeq, hash: snapshot.bundleHash })
 
 const announceReplaced = Effect.gen(function*() {
   const db = yield* SyncDatabase
@@ -169,7 +166,7 @@ export const keepSource = (
     const operation = yield* CurrentOperation
     yield* closeGate
     const snapshot = yield* Effect.catchTag(download(undefined), "Refusal", interpretRefusal)
-    const lost = yield* hasLostCheckpoint(snapshot)
+    const lost = yield* hasLostBundle(snapshot)
     yield* Session.report({ operation, phase: "apply", done: 0, total: snapshot.rowCount })
     const summary = yield* applying(Effect.gen(function*() {
       const state = yield* attachedState
@@ -185,7 +182,7 @@ export const keepSource = (
         serverWentBack: lost || serverWentBack(state, snapshot)
       })
       if (committed !== undefined) {
-        yield* ClientState.raiseSourceCounter(committed.sourceId, committed.sourceBundleId + 1)
+        yield* Sources.raiseCounter(committed.sourceId, committed.sourceBundleId + 1)
       }
       yield* afterwards(snapshot)
       return applied
@@ -218,7 +215,7 @@ export const giveUpNumber: Effect.Effect<void, DatabaseError, SyncDatabase> = Ef
     db.transaction(Effect.gen(function*() {
       const { outbox } = yield* ClientState.read
       if (outbox.state !== "prepared") return
-      yield* ClientState.raiseSourceCounter(outbox.sourceId, outbox.sourceBundleId + 1)
+      yield* Sources.raiseCounter(outbox.sourceId, outbox.sourceBundleId + 1)
       yield* Outbox.thaw
       yield* ClientState.setAttachment({ rebuildRequired: true })
     }))
@@ -279,7 +276,7 @@ const interpretRotatedRefusal =
 
 const usedUp = (replacement: string) =>
   Effect.map(
-    ClientState.sources,
+    Sources.all,
     (sources) =>
       sources.some((source) =>
         source.sourceId === replacement && (source.nextSourceBundleId !== 1 || source.replacedBy !== "")
@@ -317,7 +314,7 @@ export const rotated: Effect.Effect<Restored, RebuildError, Environment> = Effec
     "Refusal",
     around ? interpretRecoveryRefusal : interpretRotatedRefusal(reserved.replacement)
   )
-  const lost = yield* hasLostCheckpoint(snapshot)
+  const lost = yield* hasLostBundle(snapshot)
   yield* Session.report({ operation, phase: "apply", done: 0, total: snapshot.rowCount })
   const applied = yield* applying(Effect.gen(function*() {
     const state = yield* attachedState
@@ -333,9 +330,9 @@ export const rotated: Effect.Effect<Restored, RebuildError, Environment> = Effec
       serverWentBack: lost || serverWentBack(state, snapshot)
     })
     if (state.outbox.state === "committed_remote") {
-      yield* ClientState.raiseSourceCounter(state.outbox.sourceId, state.outbox.sourceBundleId + 1)
+      yield* Sources.raiseCounter(state.outbox.sourceId, state.outbox.sourceBundleId + 1)
     }
-    yield* ClientState.replaceSource(state.attachment.sourceId, target)
+    yield* Sources.replace(state.attachment.sourceId, target)
     if (keepOutbox) yield* Outbox.retarget(state.outbox, target)
     yield* ClientState.setOperation({ kind: "none" })
     yield* afterwards(snapshot)
@@ -373,7 +370,7 @@ export const finishRemoteReplace = Effect.fnUntraced(function*(
       keepOutbox: false,
       serverWentBack: false
     })
-    yield* ClientState.ensureSource(attachment.sourceId, userId)
+    yield* Sources.ensure(attachment.sourceId, userId)
     yield* ClientState.setAttachment({ bindingState: "attached", userId, initializationId: "", schema: db.schema })
     yield* ClientState.setRowsOfUser("")
     yield* afterwards(snapshot)

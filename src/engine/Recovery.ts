@@ -22,6 +22,7 @@ import * as CommittedStage from "../storage/CommittedStage.js"
 import * as DirtyRows from "../storage/DirtyRows.js"
 import * as Outbox from "../storage/Outbox.js"
 import * as SnapshotStage from "../storage/SnapshotStage.js"
+import * as Sources from "../storage/Sources.js"
 import { SyncDatabase } from "../storage/SyncDatabase.js"
 import type { DatabaseError } from "./Answers.js"
 import * as Session from "./Session.js"
@@ -49,14 +50,14 @@ export const reserveReplacement = Effect.fnUntraced(function*(
         })
       )
     }
-    yield* ClientState.ensureSource(storedReplacement)
+    yield* Sources.ensure(storedReplacement)
     return storedReplacement
   }
-  const known = (yield* ClientState.sources).find((source) => source.sourceId === preferred)
+  const known = (yield* Sources.all).find((source) => source.sourceId === preferred)
   const usable = preferred !== "" && preferred !== attachment.sourceId &&
     (known === undefined || (known.nextSourceBundleId === 1 && known.replacedBy === ""))
   const replacement = usable ? preferred : yield* SourceIds.fresh
-  yield* ClientState.ensureSource(replacement)
+  yield* Sources.ensure(replacement)
   return replacement
 })
 
@@ -112,7 +113,7 @@ export const loseScope = Effect.fnUntraced(function*(
     yield* CommittedStage.clear
     yield* SnapshotStage.clear
     const fresh = yield* SourceIds.fresh
-    yield* ClientState.replaceSource(attachment.sourceId, fresh)
+    yield* Sources.replace(attachment.sourceId, fresh)
     yield* dissolve(attachment.userId)
     yield* ClientState.setOperation({ kind: "none" })
     return { sourceId: fresh, requeuedRowCount: yield* DirtyRows.count }
@@ -126,12 +127,9 @@ const dissolve = Effect.fnUntraced(function*(userId: string) {
   yield* ClientState.setAttachment({
     bindingState: "anonymous",
     userId: "",
-    initializationId: "",
-    checkpoint: 0,
-    rebuildRequired: false
+    initializationId: ""
   })
-  yield* ClientState.setNewestBundle(0, "")
-  yield* ClientState.setHistoryId("")
+  yield* ClientState.beginHistory("")
   yield* ClientState.setRowsOfUser(userId)
 })
 

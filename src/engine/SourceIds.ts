@@ -6,7 +6,7 @@
 import type { SqlError } from "@effect/sql/SqlError"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
-import * as ClientState from "../storage/ClientState.js"
+import * as Sources from "../storage/Sources.js"
 import type { SyncDatabase } from "../storage/SyncDatabase.js"
 
 /**
@@ -29,7 +29,7 @@ const maxCandidates = 100
  */
 export const fresh: Effect.Effect<string, SqlError, SyncDatabase> = Effect.gen(function*() {
   const generate = yield* SourceIdGenerator
-  const known = new Set((yield* ClientState.sources).map((source) => source.sourceId))
+  const known = new Set((yield* Sources.all).map((source) => source.sourceId))
   for (let tries = 0; tries < maxCandidates; tries++) {
     const candidate = (yield* generate).trim()
     if (candidate !== "" && !known.has(candidate)) return candidate

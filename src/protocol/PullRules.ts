@@ -24,7 +24,7 @@ export interface PullVerdict {
   readonly hasMore: boolean
   /** Blank where the server has none. */
   readonly historyId: string
-  /** The ceiling lies below the requested checkpoint: the server has gone back, or a replica lags. */
+  /** The ceiling lies below a bundle that is known: the server has gone back, or a replica lags. */
   readonly staleCeiling: boolean
   /** After `bundles` a sequence is missing: history is missing on the server, as with `history_pruned`. */
   readonly missingHistory: boolean
@@ -79,17 +79,18 @@ const contiguous = (bundles: ReadonlyArray<Bundle>, after: number): number => {
 
 /**
  * A pull page (pull.md §3): `field_invalid`, `ceiling_changed` (another ceiling than the target that was sent),
- * `sequence_invalid`, `row_invalid`, `hidden_column`, `count_mismatch`, `hash_mismatch`. A ceiling below the checkpoint and
- * missing history are no violations but part of the verdict.
+ * `sequence_invalid`, `row_invalid`, `hidden_column`, `count_mismatch`, `hash_mismatch`. A ceiling below the checkpoint
+ * or another bundle that is known, and missing history, are no violations but part of the verdict.
  *
- * `after` is the requested `after_bundle_seq`; `target` the `target_bundle_seq` that was sent, `undefined` or 0 for none.
+ * `after` is the requested `after_bundle_seq`; `target` the `target_bundle_seq` that was sent, `undefined` or 0 for none;
+ * `newest` the newest bundle that is known if that is not the one at the checkpoint.
  *
  * @category pull
  * @since 0.1.0
  */
 export const pullPage = (
   page: PullPage,
-  request: { readonly after: number; readonly target?: number | undefined }
+  request: { readonly after: number; readonly target?: number | undefined; readonly newest?: number }
 ): Checked<PullVerdict> => {
   const { bundles, stable_bundle_seq: stable } = page
   const target = request.target ?? 0
@@ -105,7 +106,7 @@ export const pullPage = (
     bundles: usable === bundles.length ? bundles : bundles.slice(0, usable),
     hasMore: page.has_more,
     historyId: page.history_id,
-    staleCeiling: stable < request.after,
+    staleCeiling: stable < Math.max(request.after, request.newest ?? 0),
     missingHistory: usable < bundles.length
   })
 }

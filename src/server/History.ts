@@ -39,7 +39,7 @@ export interface BundlePage {
   readonly rows: ReadonlyArray<StoredBundleRow>
   readonly nextRowOrdinal: bigint
   readonly hasMore: boolean
-  /** Of the bundle before this one, if it is stored. */
+  /** Of the bundle before this one, if it is stored; with the first page only. */
   readonly baseBundleHash: string | undefined
 }
 
@@ -138,7 +138,7 @@ export const committedRows = ({ store }: ServerParts) =>
       const found = yield* store.bundleRows(scope.id, bundle.bundleSeq, { after: after ?? -1n, limit: maxRows + 1 })
       const rows = found.slice(0, maxRows)
       const last = rows[rows.length - 1]
-      const base = yield* store.bundle(scope.id, bundleSeq - 1n)
+      const base = after === undefined ? yield* store.bundle(scope.id, bundleSeq - 1n) : undefined
       return {
         bundle,
         rows,

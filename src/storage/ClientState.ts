@@ -59,6 +59,17 @@ export interface OutboxHeader {
 }
 
 /**
+ * A bundle of the server, as a database remembers it: number 0 for none, blank hash where none is known.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface BundleMark {
+  readonly seq: number
+  readonly hash: string
+}
+
+/**
  * Everything the singletons say, as one consistent read, with the current source's counter.
  *
  * @since 0.1.0
@@ -73,7 +84,10 @@ export interface DurableState {
   /** Whether a row of kind `none` carries left-over fields, which `open` blanks (client-state.md §2.3). */
   readonly operationLeftOver: boolean
   readonly source: { readonly known: boolean; readonly nextSourceBundleId: number; readonly ownerUserId: string }
-  readonly newestBundle: { readonly seq: number; readonly hash: string }
+  /** The bundle that moved the checkpoint last (client-state.md §2.12). */
+  readonly newestBundle: BundleMark
+  /** The newest own bundle that was replayed beyond the checkpoint; the checkpoint may have passed it since. */
+  readonly ownBundle: BundleMark
   /** History id of the server that the checkpoint belongs to, blank if it has none (wire.md §12). */
   readonly historyId: string
   readonly rowsOfUserId: string
@@ -106,6 +120,8 @@ interface StateRow {
   readonly remote_bundle_seq: number
   readonly newest_bundle_seq: number
   readonly newest_bundle_hash: string
+  readonly own_bundle_seq: number
+  readonly own_bundle_hash: string
   readonly history_id: string
   readonly rows_of_user_id: string
   readonly engine_epoch: number
@@ -136,7 +152,8 @@ const stateColumns = `a.current_source_id, a.binding_state, a.attached_user_id, 
             o.snapshot_bundle_seq, o.snapshot_row_count,
             b.state, b.source_id, b.source_bundle_id, b.canonical_request_hash, b.row_count, b.initialization_id,
             b.remote_bundle_hash, b.remote_bundle_seq,
-            e.newest_bundle_seq, e.newest_bundle_hash, e.history_id, e.rows_of_user_id, e.engine_epoch,
+            e.newest_bundle_seq, e.newest_bundle_hash, e.own_bundle_seq, e.own_bundle_hash, e.history_id,
+            e.rows_of_user_id, e.engine_epoch,
             s.next_source_bundle_id, s.owner_user_id`
 
 const stateOf = (row: StateRow): DurableState => {
@@ -172,6 +189,7 @@ const stateOf = (row: StateRow): DurableState => {
       ownerUserId: row.owner_user_id ?? ""
     },
     newestBundle: { seq: row.newest_bundle_seq, hash: row.newest_bundle_hash },
+    ownBundle: { seq: row.own_bundle_seq, hash: row.own_bundle_hash },
     historyId: row.history_id,
     rowsOfUserId: row.rows_of_user_id,
     engineEpoch: row.engine_epoch
@@ -297,13 +315,47 @@ export const setOutboxHeader = (header: OutboxHeader = noOutbox): Effect.Effect<
   })
 
 /**
- * Remembers which bundle was applied last and its hash; blank hash: none known (client-state.md §2.12).
+ * Moves the checkpoint to a bundle that was applied, and remembers its hash (client-state.md §2.12).
  *
  * @since 0.1.0
  * @category writing
  */
-export const setNewestBundle = (seq: number, hash: string): Effect.Effect<void, SqlError, SyncDatabase> =>
-  setSingleton("_sync_engine_state", { newest_bundle_seq: seq, newest_bundle_hash: hash })
+export const advance = (bundle: BundleMark): Effect.Effect<void, SqlError, SyncDatabase> =>
+  Effect.zipRight(
+    setAttachment({ checkpoint: bundle.seq }),
+    setSingleton("_sync_engine_state", { newest_bundle_seq: bundle.seq, newest_bundle_hash: bundle.hash })
+  )
+
+/**
+ * Remembers an own bundle that was replayed beyond the checkpoint.
+ *
+ * @since 0.1.0
+ * @category writing
+ */
+export const setOwnBundle = (bundle: BundleMark): Effect.Effect<void, SqlError, SyncDatabase> =>
+  setSingleton("_sync_engine_state", { own_bundle_seq: bundle.seq, own_bundle_hash: bundle.hash })
+
+/**
+ * Puts the checkpoint where a snapshot was taken, or to the beginning, and forgets what was known of bundles before.
+ * Blank `historyId`: the server's history is unknown.
+ *
+ * @since 0.1.0
+ * @category writing
+ */
+export const beginHistory = (
+  historyId: string,
+  bundle: BundleMark = { seq: 0, hash: "" }
+): Effect.Effect<void, SqlError, SyncDatabase> =>
+  Effect.zipRight(
+    setAttachment({ checkpoint: bundle.seq, rebuildRequired: false }),
+    setSingleton("_sync_engine_state", {
+      newest_bundle_seq: bundle.seq,
+      newest_bundle_hash: bundle.hash,
+      own_bundle_seq: 0,
+      own_bundle_hash: "",
+      history_id: historyId
+    })
+  )
 
 /**
  * Remembers to which history of the server the checkpoint belongs; blank: unknown.
@@ -322,90 +374,6 @@ export const setHistoryId = (historyId: string): Effect.Effect<void, SqlError, S
  */
 export const setRowsOfUser = (userId: string): Effect.Effect<void, SqlError, SyncDatabase> =>
   setSingleton("_sync_engine_state", { rows_of_user_id: userId })
-
-/**
- * One known source (client-state.md §2.1).
- *
- * @since 0.1.0
- * @category models
- */
-export interface Source {
-  readonly sourceId: string
-  readonly nextSourceBundleId: number
-  readonly replacedBy: string
-  readonly ownerUserId: string
-}
-
-/**
- * All sources this database ever knew, oldest first.
- *
- * @since 0.1.0
- * @category reading
- */
-export const sources: Effect.Effect<ReadonlyArray<Source>, SqlError, SyncDatabase> = Effect.flatMap(
-  SyncDatabase,
-  (db) =>
-    db.all<Source>(
-      `SELECT source_id AS "sourceId", next_source_bundle_id AS "nextSourceBundleId",
-              replaced_by_source_id AS "replacedBy", owner_user_id AS "ownerUserId"
-         FROM _sync_source_state ORDER BY rowid`
-    )
-)
-
-/**
- * Makes sure that a source is known (counter 1 if it is new) and, if it has no owner yet, whose it is.
- *
- * @since 0.1.0
- * @category writing
- */
-export const ensureSource = (sourceId: string, ownerUserId = ""): Effect.Effect<void, SqlError, SyncDatabase> =>
-  Effect.flatMap(SyncDatabase, (db) =>
-    db.all(
-      `INSERT INTO _sync_source_state (source_id, owner_user_id) VALUES (?, ?)
-           ON CONFLICT (source_id) DO UPDATE SET owner_user_id = excluded.owner_user_id
-        WHERE owner_user_id = '' AND excluded.owner_user_id <> ''`,
-      [sourceId, ownerUserId]
-    )).pipe(Effect.asVoid)
-
-/**
- * Raises the number of the source's next upload; never lowers it.
- *
- * @since 0.1.0
- * @category writing
- */
-export const raiseSourceCounter = (
-  sourceId: string,
-  nextSourceBundleId: number
-): Effect.Effect<void, SqlError, SyncDatabase> =>
-  Effect.flatMap(SyncDatabase, (db) =>
-    db.all(
-      `INSERT INTO _sync_source_state (source_id, next_source_bundle_id) VALUES (?, ?)
-           ON CONFLICT (source_id) DO UPDATE
-          SET next_source_bundle_id = max(next_source_bundle_id, excluded.next_source_bundle_id)`,
-      [sourceId, nextSourceBundleId]
-    )).pipe(Effect.asVoid)
-
-/**
- * Makes `next` the current source and marks `previous` as replaced by it on this device. The successor gets the owner
- * of its predecessor and, if it is new, counter 1 (client-state.md §2.1).
- *
- * @since 0.1.0
- * @category writing
- */
-export const replaceSource = Effect.fnUntraced(function*(
-  previous: string,
-  next: string
-): Effect.fn.Return<void, SqlError, SyncDatabase> {
-  const db = yield* SyncDatabase
-  yield* db.all(
-    `INSERT INTO _sync_source_state (source_id, owner_user_id)
-     SELECT ?, coalesce((SELECT owner_user_id FROM _sync_source_state WHERE source_id = ?), '') WHERE true
-         ON CONFLICT (source_id) DO UPDATE SET owner_user_id = excluded.owner_user_id WHERE owner_user_id = ''`,
-    [next, previous]
-  )
-  yield* db.all("UPDATE _sync_source_state SET replaced_by_source_id = ? WHERE source_id = ?", [next, previous])
-  yield* setAttachment({ sourceId: next })
-})
 
 /**
  * The stored recovery reason as one of the four codes; an unknown one counts as `history_pruned` (recovery.md §9.1).

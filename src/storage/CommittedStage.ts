@@ -11,6 +11,7 @@ import * as CommittedComparison from "./CommittedComparison.js"
 import * as DirtyRows from "./DirtyRows.js"
 import * as Outbox from "./Outbox.js"
 import * as RowApply from "./RowApply.js"
+import * as Sources from "./Sources.js"
 import { hasKey, hasKeyIn, identifier, keyFromJson, literal, localObject } from "./SqlText.js"
 import { StageIncomplete } from "./StageIncomplete.js"
 import { SyncDatabase } from "./SyncDatabase.js"
@@ -312,7 +313,7 @@ export const replay = Effect.fnUntraced(function*(
 > {
   const db = yield* SyncDatabase
   const { tables } = yield* db.tables
-  const { attachment } = yield* ClientState.read
+  const { attachment, ownBundle } = yield* ClientState.read
   yield* load(bundle, proven, attachment.checkpoint)
   const loaded = yield* db.all<{ readonly table_name: string; readonly rows: number; readonly uploaded: number }>(
     `SELECT table_name, count(*) AS rows, sum(mode IN ('uploaded', 'overtaken')) AS uploaded
@@ -334,11 +335,10 @@ export const replay = Effect.fnUntraced(function*(
   yield* RowApply.applyIncoming
   const requeued = yield* settleDirtyRows()
   if (yield* DirtyRows.exists) yield* DirtyRows.describeSwept
-  if (bundle.bundleSeq === attachment.checkpoint + 1) {
-    yield* ClientState.setAttachment({ checkpoint: bundle.bundleSeq })
-    yield* ClientState.setNewestBundle(bundle.bundleSeq, bundle.bundleHash)
-  }
-  yield* ClientState.raiseSourceCounter(bundle.sourceId, bundle.sourceBundleId + 1)
+  const replayed = { seq: bundle.bundleSeq, hash: bundle.bundleHash }
+  if (replayed.seq === attachment.checkpoint + 1) yield* ClientState.advance(replayed)
+  else if (replayed.seq > Math.max(attachment.checkpoint, ownBundle.seq)) yield* ClientState.setOwnBundle(replayed)
+  yield* Sources.raiseCounter(bundle.sourceId, bundle.sourceBundleId + 1)
   yield* Outbox.clear
   yield* clear
   return {

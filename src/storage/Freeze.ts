@@ -12,6 +12,7 @@ import { raise } from "../contract/SyncOperation.js"
 import type { OutboxHeader } from "./ClientState.js"
 import * as ClientState from "./ClientState.js"
 import * as Outbox from "./Outbox.js"
+import * as Sources from "./Sources.js"
 import { dashed, hasKey, identifier, keyJsonToWire, literal, localObject, path as jsonPath } from "./SqlText.js"
 import { SyncDatabase } from "./SyncDatabase.js"
 import type { SyncColumn, SyncTable } from "./SyncTable.js"
@@ -256,7 +257,7 @@ export const freeze = Effect.fnUntraced(function*(
     remoteBundleHash: "",
     remoteBundleSeq: 0
   }
-  yield* ClientState.ensureSource(attachment.sourceId)
+  yield* Sources.ensure(attachment.sourceId)
   yield* ClientState.setOutboxHeader(header)
   return header
 })

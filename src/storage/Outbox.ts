@@ -8,6 +8,7 @@ import * as Effect from "effect/Effect"
 import * as BundleHash from "../protocol/BundleHash.js"
 import type { OutboxHeader } from "./ClientState.js"
 import * as ClientState from "./ClientState.js"
+import * as Sources from "./Sources.js"
 import { SyncDatabase } from "./SyncDatabase.js"
 import { Breathe } from "./WorkTables.js"
 
@@ -124,7 +125,7 @@ export const clear: Effect.Effect<void, SqlError, SyncDatabase> = Effect.zipRigh
  * @category writing
  */
 export const settleCommitted = (header: OutboxHeader): Effect.Effect<void, SqlError, SyncDatabase> =>
-  Effect.zipRight(ClientState.raiseSourceCounter(header.sourceId, header.sourceBundleId + 1), clear)
+  Effect.zipRight(Sources.raiseCounter(header.sourceId, header.sourceBundleId + 1), clear)
 
 /**
  * Gives the frozen rows that are left to a new source, as its first upload; with none left the outbox is emptied

@@ -132,8 +132,7 @@ export const apply = Effect.fnUntraced(function*(
   }
   const { attachment } = yield* ClientState.read
   if (group.lastBundleSeq > attachment.checkpoint) {
-    yield* ClientState.setAttachment({ checkpoint: group.lastBundleSeq })
-    yield* ClientState.setNewestBundle(group.lastBundleSeq, group.lastBundleHash)
+    yield* ClientState.advance({ seq: group.lastBundleSeq, hash: group.lastBundleHash })
   }
 })
 

@@ -117,7 +117,9 @@ const tables: Readonly<Record<string, string>> = {
     newest_bundle_hash ${text},
     rows_of_user_id ${text},
     configured_tables ${text},
-    history_id ${text}`
+    history_id ${text},
+    own_bundle_seq ${integer},
+    own_bundle_hash ${text}`
 }
 
 const singletons = [
@@ -132,7 +134,9 @@ const singletons = [
 const addedColumns: ReadonlyArray<readonly [table: string, column: string, definition: string]> = [
   ["_sync_source_state", "owner_user_id", text],
   ["_sync_engine_state", "configured_tables", text],
-  ["_sync_engine_state", "history_id", text]
+  ["_sync_engine_state", "history_id", text],
+  ["_sync_engine_state", "own_bundle_seq", integer],
+  ["_sync_engine_state", "own_bundle_hash", text]
 ]
 
 // Keeps the cost of capture independent of the number of pending rows.

@@ -93,7 +93,7 @@ export const powerCut = Effect.fnUntraced(function*(state: State, device: Simula
   state.record.note(`${device.name} loses its power and ${lost} commits`)
   yield* goBack(state, device, left)
   // What a restored server had lost may have been in this device only.
-  if (lost > 0) { for (const user of users) state.ledger.gaveUp(user) }
+  if (lost > 0) state.ledger.gaveUp()
   yield* Effect.fork(Effect.delay(start(state, device), `${prng.integer(60_000)} millis`))
 })
 
@@ -120,7 +120,7 @@ export const rollBack = Effect.fnUntraced(function*(state: State, device: Simula
   const copy = state.file()
   fs.copyFileSync(backup, copy)
   yield* goBack(state, device, copy)
-  for (const user of users) state.ledger.gaveUp(user)
+  state.ledger.gaveUp()
   yield* start(state, device)
 })
 

@@ -104,8 +104,8 @@ export interface Ledger {
   readonly twins: (pending: ReadonlySet<string>) => void
   /** The server went back to `restored`; the devices still have `held`. */
   readonly serverWentBack: (user: string, restored: StampedRows, held: ReadonlyArray<StampedRows>) => void
-  /** A device that held rows of the user has given them up since the server went back. */
-  readonly gaveUp: (user: string) => void
+  /** A device that held rows of the user, or of any, has given them up since the server went back. */
+  readonly gaveUp: (user?: string) => void
   /** Number of acknowledged writes. */
   readonly size: () => number
   /** What is noted now. */
@@ -266,9 +266,9 @@ export const make = (): Ledger => {
       }
     },
     gaveUp: (user) => {
-      if (!wentBack.has(user)) return
       for (const write of writes.values()) {
-        if (write.user === user) write.excuse = "the server was rolled back, and a device that had it gave it up"
+        if (write.user === undefined || !wentBack.has(write.user) || write.user !== (user ?? write.user)) continue
+        write.excuse = "the server was rolled back, and a device that had it gave it up"
       }
     },
     size: () => writes.size,

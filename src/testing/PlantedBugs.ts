@@ -97,6 +97,7 @@ const worlds: Readonly<Record<string, World>> = {
   "a pull does not look for local changes": crowded,
   "the server tells nobody what a cascade deletes": crowded,
   "the history of the server is not remembered": usual,
+  "own bundles beyond the checkpoint are not remembered": restoring,
   "what a restored server has lost is not queued again": restoring
 }
 

@@ -133,6 +133,7 @@ const rarities: Readonly<Record<string, Plant>> = {
   "the history of the server is not remembered": skipped(
     /^UPDATE _sync_engine_state SET (?:history_id|newest_bundle_seq)/u
   ),
+  "own bundles beyond the checkpoint are not remembered": skipped(/^UPDATE _sync_engine_state SET own_bundle_seq/u),
   "what a restored server has lost is not queued again": skipped(
     /^INSERT INTO temp\._sync_pending[^]*_sync_snapshot_stage/u
   )

@@ -23,28 +23,6 @@ export const serverGoesBack = Effect.fnUntraced(function*(state: State, back: Ef
   for (const user of users) state.ledger.serverWentBack(user, yield* state.server.rows(user), held)
 })
 
-/** Whether a device has, or may be about to have, rows of its own bundles beyond its checkpoint. */
-const isAhead = Effect.fnUntraced(function*({ running }: State["devices"][number]) {
-  if (running === undefined) return true
-  const [found] = yield* Effect.orElseSucceed(
-    running.second.unsafe<{ readonly ahead: number }>(
-      `SELECT b.state <> 'none' OR EXISTS (SELECT 1 FROM _sync_row_state AS s WHERE s.row_version > a.last_bundle_seq_seen)
-                AS ahead FROM _sync_attachment_state AS a, _sync_outbox_bundle AS b`
-    ),
-    () => []
-  )
-  return found?.ahead === 1
-})
-
-/** The server goes on with a copy of its file. Without a new history id the operator has forgotten something. @internal */
-export const restoreServer = Effect.fnUntraced(function*(state: State, backup: string, renewHistory: boolean) {
-  const unseen = !renewHistory && (yield* Effect.exists(state.devices, isAhead))
-  yield* serverGoesBack(state, state.server.restore(backup, renewHistory))
-  if (!unseen) return
-  state.restoredUnseen = true
-  for (const user of users) state.ledger.gaveUp(user)
-})
-
 /** Gives up a part of a user's history; another time it may take some of that back. @internal */
 export const pruneHistory = Effect.fnUntraced(function*(
   state: State,

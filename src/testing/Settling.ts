@@ -150,11 +150,6 @@ const compare = Effect.fnUntraced(function*(state: State, options: SettleOptions
     }
     for (const device of state.devices) {
       if (device.user !== user || device === first || device.running === undefined) continue
-      if (state.restoredUnseen) {
-        // A rebuild is what its user is told to do then.
-        yield* operate(state, device, "rebuild")
-        yield* calm(state, device)
-      }
       for (const line of difference(there, yield* contents(device.running.second, state.schema))) {
         state.record.violate(`${device.name} and a new device of ${user} differ: ${line}`)
       }

@@ -124,11 +124,6 @@ export interface State extends StateOptions {
   spell: Spell | undefined
   /** Devices stop at the next point whose name contains this text. */
   stopWhere: string | undefined
-  /**
-   * The server was restored under its old history id while a device may have had rows of a bundle of its own beyond its
-   * checkpoint. Nothing there tells it that the server has lost that bundle.
-   */
-  restoredUnseen: boolean
   /** The history has gone back: versions may be lower than before. */
   historyWentBack: boolean
 }
@@ -320,7 +315,6 @@ export const make = (options: StateOptions): State => {
     weather: 10,
     spell: undefined,
     historyWentBack: false,
-    restoredUnseen: false,
     stopWhere: undefined
   }
   return state

@@ -8,7 +8,7 @@ import { begin, restart } from "./Application.js"
 import * as DeviceSteps from "./DeviceSteps.js"
 import * as Prng from "./Prng.js"
 import type { Step } from "./Script.js"
-import { pruneHistory, restoreServer, serverGoesBack, users } from "./ServerSteps.js"
+import { pruneHistory, serverGoesBack, users } from "./ServerSteps.js"
 import * as Devices from "./SimulatedDevice.js"
 import type { State } from "./SimulationState.js"
 
@@ -74,7 +74,7 @@ export const perform = (state: State, step: Step, acknowledged: Map<string, numb
       // The first time there is nothing to go back to: that is for the next time.
       if (backup === undefined) return backUpServer(state)
       state.record.count(step.renewHistory ? "server restored, new history" : "server restored")
-      return restoreServer(state, backup, step.renewHistory)
+      return serverGoesBack(state, state.server.restore(backup, step.renewHistory))
     }
     case "server wipe":
       state.record.count("server wiped")

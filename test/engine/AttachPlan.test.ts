@@ -49,6 +49,7 @@ const stateOf = (given: Given): DurableState => ({
   operationLeftOver: false,
   source: { known: true, nextSourceBundleId: 1, ownerUserId: given.ownerOfSource ?? "" },
   newestBundle: { seq: 0, hash: "" },
+  ownBundle: { seq: 0, hash: "" },
   historyId: "",
   rowsOfUserId: given.rowsOf ?? "",
   engineEpoch: 1

@@ -271,6 +271,90 @@ describe("each evidence by itself [recovery.md §2.2]", () => {
     }))
 })
 
+describe("an own bundle beyond the checkpoint is lost, and the numbering goes on under the same history id", () => {
+  /** A device has pushed bundle 3 and not pulled since; its checkpoint is 1. */
+  const ahead = (overtakenBy: number, options: { readonly withoutHistoryId?: boolean } = {}) =>
+    Effect.gen(function*() {
+      const world = yield* makeWorld(options)
+      yield* world.write([user("u1", "First")])
+      const a = yield* world.attached({ retryPolicy: { enabled: false }, downloadLimit: 1 })
+      const backup = yield* world.backup
+      yield* world.write([user("u2", "Never seen")])
+      yield* a.run(insert("mine"))
+      yield* a.sync.pushPending
+      yield* world.restore(backup, { renewHistory: false })
+      for (let number = 1; number <= overtakenBy; number++) yield* world.write([user(`new ${number}`, "New")])
+      return { world, a }
+    })
+
+  const settles = (world: World, a: Device, bundles: number) =>
+    Effect.gen(function*() {
+      yield* converge(world, [a])
+      const found = yield* names(a)
+      assert.deepInclude(found, { id: "mine", name: "Ann" })
+      assert.strictEqual(found.length, 2 + bundles)
+    })
+
+  for (
+    const [bundles, where] of [[0, "at the checkpoint"], [1, "below it"], [2, "at it"], [5, "beyond it"]] as const
+  ) {
+    for (const withoutHistoryId of [false, true]) {
+      it.scoped(`a pull notices, the ceiling ${where}${withoutHistoryId ? ", without a history id" : ""}`, () =>
+        Effect.gen(function*() {
+          const { a, world } = yield* ahead(bundles, { withoutHistoryId })
+          yield* failsWith(a.sync.pullToStable, gone)
+          assert.deepInclude(yield* names(a), { id: "mine", name: "Ann" })
+          yield* checkInvariants(a)
+          assert.strictEqual((yield* a.sync.rebuild).localRows?.recovered, 1)
+          yield* checkInvariants(a, { historyWentBack: true })
+          yield* settles(world, a, bundles)
+        }))
+    }
+
+    it.scoped(`a rebuild notices, the snapshot ${where}`, () =>
+      Effect.gen(function*() {
+        const { a, world } = yield* ahead(bundles)
+        assert.strictEqual((yield* a.sync.rebuild).localRows?.recovered, 1)
+        yield* checkInvariants(a, { historyWentBack: true })
+        yield* settles(world, a, bundles)
+      }))
+  }
+
+  it.scoped("a rebuild notices that the bundle of a committed upload is another one", () =>
+    Effect.gen(function*() {
+      const world = yield* makeWorld()
+      yield* world.write([user("u1", "First")])
+      const a = yield* world.attached(options)
+      const backup = yield* world.backup
+      yield* a.run(insert("mine"))
+      yield* world.network.fault("committed rows", lost)
+      yield* Effect.flip(a.sync.pushPending)
+      yield* world.restore(backup, { renewHistory: false })
+      for (const id of ["x", "y"]) yield* world.write([user(id, "New")])
+      yield* a.run("UPDATE _sync_attachment_state SET rebuild_required = 1")
+      assert.strictEqual((yield* a.sync.rebuild).localRows?.recovered, 1)
+      yield* checkInvariants(a, { historyWentBack: true })
+      yield* settles(world, a, 2)
+    }))
+
+  it.scoped("nothing is remembered once the checkpoint has passed it, and nothing is asked for", () =>
+    Effect.gen(function*() {
+      const world = yield* makeWorld()
+      yield* world.write([user("u1", "First")])
+      const a = yield* world.attached(options)
+      yield* world.write([user("u2", "Second")])
+      yield* a.run(insert("mine"))
+      yield* a.sync.pushPending
+      const own = "SELECT own_bundle_seq AS seq, own_bundle_hash <> '' AS hashed FROM _sync_engine_state"
+      assert.deepStrictEqual(yield* a.run(own), [{ seq: 3, hashed: 1 }])
+      assert.strictEqual((yield* a.sync.pullToStable).outcome, "applied_incremental")
+      yield* world.write([user("u3", "Third")])
+      assert.strictEqual((yield* a.sync.rebuild).localRows?.recovered, 0)
+      assert.deepStrictEqual(yield* a.run(own), [{ seq: 0, hashed: 0 }])
+      assert.strictEqual((yield* a.sync.pullToStable).outcome, "already_at_target")
+    }))
+})
+
 describe("what is no loss [pull.md §6.4]", () => {
   it.scoped("a false alarm costs a snapshot and a fresh source, and loses nothing", () =>
     Effect.gen(function*() {

@@ -130,6 +130,12 @@ describe("rules for pull pages", () => {
     assert.isFalse(verdict(page([bundle(4), bundle(5)]), 3).missingHistory)
   })
 
+  it("a ceiling below a known bundle is stale, whatever the checkpoint [pull.md §3]", () => {
+    const stale = (newest: number) =>
+      Either.getOrThrow(AnswerRules.pullPage(page([bundle(4)]), { after: 3, newest })).staleCeiling
+    assert.deepStrictEqual([3, 9, 10].map(stale), [false, false, true])
+  })
+
   const continuations: ReadonlyArray<readonly [string, Wire.PullPage, number, number, string]> = [
     ["goes on below the ceiling", page([bundle(4)]), 3, 4, "true"],
     ["ends at the ceiling", page([bundle(9)], { has_more: false }), 8, 9, "false"],

@@ -35,7 +35,7 @@ const columns: Readonly<Record<string, string>> = {
     "snapshot_id TEXT *1|row_ordinal INTEGER *2|schema_name TEXT|table_name TEXT|key_json TEXT|row_version INTEGER|payload TEXT",
   _sync_managed_tables: "schema_name TEXT *1|table_name TEXT *2",
   _sync_engine_state:
-    "singleton_key INTEGER *1|engine_epoch INTEGER 0|newest_bundle_seq INTEGER 0|newest_bundle_hash TEXT ''|rows_of_user_id TEXT ''|configured_tables TEXT ''|history_id TEXT ''"
+    "singleton_key INTEGER *1|engine_epoch INTEGER 0|newest_bundle_seq INTEGER 0|newest_bundle_hash TEXT ''|rows_of_user_id TEXT ''|configured_tables TEXT ''|history_id TEXT ''|own_bundle_seq INTEGER 0|own_bundle_hash TEXT ''"
 }
 
 const columnsOf = (sql: SqlClient.SqlClient, table: string) =>

@@ -162,7 +162,6 @@ const patch = Effect.fnUntraced(function*(
     }
     patches.push([row.ord, ...values])
   }
-  yield* db.all("DELETE FROM temp._sync_patch WHERE ord BETWEEN ? AND ?", [first, last])
   yield* db.all(
     `INSERT OR REPLACE INTO temp._sync_patch (ord, value)
      SELECT e.value ->> 0, json_remove(e.value, '$[0]') FROM json_each(?) AS e`,

@@ -167,5 +167,5 @@ export const syncThenDetach: Effect.Effect<SyncThenDetachResult, PushError | Pul
  */
 export const uninstall: Effect.Effect<void, DatabaseError, SyncDatabase> = Effect.flatMap(
   SyncDatabase,
-  (db) => db.transaction(Effect.provideService(uninstallTables, SqlClient, db.sql))
+  (db) => db.asInstalled(Effect.provideService(uninstallTables, SqlClient, db.sql))
 )

@@ -10,6 +10,7 @@ import type { LocalDataError } from "../contract/SyncError.js"
 import { capturePreExisting, checkPreExisting } from "../storage/ChangeCapture.js"
 import * as ClientState from "../storage/ClientState.js"
 import { canonicaliseKeys } from "../storage/Installation.js"
+import * as Outbox from "../storage/Outbox.js"
 import * as Sources from "../storage/Sources.js"
 import { SyncDatabase } from "../storage/SyncDatabase.js"
 import type { DatabaseError } from "./Answers.js"
@@ -67,7 +68,10 @@ export const open: Effect.Effect<void, OpenError, SyncDatabase | Session.Session
   const state = yield* db.takeOver((epoch) =>
     Effect.gen(function*() {
       // The first epoch of a database that already has a source: another client has written it.
-      if (epoch === 1) yield* Effect.provideService(canonicaliseKeys, SqlClient, db.sql)
+      if (epoch === 1) {
+        yield* Effect.provideService(canonicaliseKeys, SqlClient, db.sql)
+        yield* Outbox.doubtCommit
+      }
       yield* prepareState
       return yield* ClientState.read
     })

@@ -331,11 +331,13 @@ export const make = Effect.fnUntraced(function*(
   ): Effect.Effect<A, Exclude<E, SqlError> | StorageError | EntryError> =>
     notInTransaction.pipe(Effect.zipRight(notClosed), Effect.zipRight(within(database.read(self))), named(operation))
 
-  const release = within(
-    Session.remember({ closed: true, connected: false, sourceId: "", userId: "", initializationId: "" })
-  ).pipe(
+  const forget = Effect.zipRight(
+    Session.remember({ closed: true, connected: false, sourceId: "", userId: "", initializationId: "" }),
     // The host may have closed its database already.
-    Effect.zipRight(Effect.ignore(within(database.read(WorkTables.drop)))),
+    Effect.ignore(database.read(WorkTables.drop))
+  )
+  // Once only: the next client of the same connection has tables of these names.
+  const release = within(Effect.flatMap(Session.memory, ({ closed }) => closed ? Effect.void : forget)).pipe(
     Effect.ensuring(ownership.release),
     Effect.zipRight(signals.notify({ _tag: "Switched" }))
   )

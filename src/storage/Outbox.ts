@@ -155,6 +155,23 @@ export const retarget = Effect.fnUntraced(function*(
   })
 })
 
+/**
+ * Takes a `committed_remote` upload for a `prepared` one: another client has recorded the commit, maybe without having seen
+ * its answer, so that the bundle may be another writer's. The next create tells (client-state.md §2.7, push.md §8).
+ *
+ * @since 0.1.0
+ * @category writing
+ */
+export const doubtCommit: Effect.Effect<void, SqlError, SyncDatabase> = Effect.flatMap(
+  SyncDatabase,
+  (db) =>
+    db.all(
+      `UPDATE _sync_outbox_bundle
+          SET state = 'prepared', row_count = (SELECT count(*) FROM _sync_outbox_rows), remote_bundle_hash = '', remote_bundle_seq = 0
+        WHERE state = 'committed_remote' AND EXISTS (SELECT 1 FROM _sync_outbox_rows)`
+    )
+)
+
 interface Shape {
   readonly n: number
   readonly first: number | null

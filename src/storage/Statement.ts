@@ -27,6 +27,10 @@ export type Execute = <A extends object>(
   parameters?: ReadonlyArray<Parameter>
 ) => Effect.Effect<ReadonlyArray<A>, SqlError>
 
+/** What the driver for Node throws once the host has closed its database. */
+const isClosed = (defect: unknown): boolean =>
+  defect instanceof TypeError && defect.message === "The database connection is not open"
+
 /**
  * Turns what a driver throws into a failure. Without its cache of statements the driver for Node throws what SQLite says
  * about a text that it cannot prepare.
@@ -36,7 +40,7 @@ export type Execute = <A extends object>(
  */
 export const typed = <A, E>(self: Effect.Effect<A, E>): Effect.Effect<A, E | SqlError> =>
   Effect.catchAllDefect(self, (defect) =>
-    sqliteCode(defect) === undefined
+    sqliteCode(defect) === undefined && !isClosed(defect)
       ? Effect.die(defect)
       : Effect.fail(new SqlError({ cause: defect, message: "Failed to prepare statement" })))
 

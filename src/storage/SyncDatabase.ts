@@ -50,6 +50,10 @@ export class SyncDatabase extends Context.Tag("oversqlite/SyncDatabase")<SyncDat
   readonly transaction: <A, E, R>(
     self: Effect.Effect<A, E | SqlError, R>
   ) => Effect.Effect<A, StorageError | DatabaseTakenOver | ConfigurationError | Exclude<E, SqlError>, R>
+  /** Like `transaction`, whatever has become of the tables since they were installed. */
+  readonly asInstalled: <A, E, R>(
+    self: Effect.Effect<A, E | SqlError, R>
+  ) => Effect.Effect<A, StorageError | DatabaseTakenOver | Exclude<E, SqlError>, R>
   /**
    * Like `transaction`, with capture and guard triggers silent and foreign keys checked at the commit: the way
    * authoritative data is written. `onCommitFailure` runs while the refused commit is still open, for looking at it.
@@ -100,15 +104,17 @@ export const make = Effect.fnUntraced(function*(
         (changed) => void MutableRef.set(tables, changed)
       )
 
-  const fence = Effect.gen(function*() {
+  const checkEpoch = Effect.gen(function*() {
     const [row] = yield* all<Fence>(
       "SELECT e.engine_epoch, v.schema_version FROM _sync_engine_state AS e, pragma_schema_version AS v WHERE e.singleton_key = 1"
     )
     if (row === undefined || row.engine_epoch !== MutableRef.get(ownEpoch)) {
       return yield* raise((operation) => new DatabaseTakenOver({ operation }))
     }
-    yield* refresh(row.schema_version)
+    return row.schema_version
   })
+
+  const fence = Effect.flatMap(checkEpoch, refresh)
 
   // A rolled-back refresh has changed neither triggers nor schema version: what was known before is true again.
   const keepingTables = <A, E, R>(self: Effect.Effect<A, E, R>) =>
@@ -137,6 +143,8 @@ export const make = Effect.fnUntraced(function*(
       catchSql<A, E | DatabaseTakenOver | ConfigurationError | StorageError, R>(
         keepingTables(immediate(sql)(Effect.zipRight(fence, self)))
       ),
+    asInstalled: <A, E, R>(self: Effect.Effect<A, E | SqlError, R>) =>
+      catchSql<A, E | DatabaseTakenOver, R>(immediate(sql)(Effect.zipRight(checkEpoch, self))),
     authoritative: <A, E, R, E2, R2>(
       self: Effect.Effect<A, E | SqlError, R>,
       onCommitFailure?: (error: SqlError) => Effect.Effect<never, E2 | SqlError, R2>

@@ -179,12 +179,17 @@ interface Adopting {
   readonly registered: string
 }
 
+const restartReplace =
+  `UPDATE _sync_operation_state SET kind = 'none', target_user_id = '', reason = '', replacement_source_id = '',
+          staged_snapshot_id = '', snapshot_bundle_seq = 0, snapshot_row_count = 0
+    WHERE kind = 'remote_replace'`
+
 /**
  * Records the tables, given in configuration order, and sees to those that were not configured at the last construction:
  * nothing before the first `open`, which queues all rows anyway; their rows are queued while anonymous; while attached
  * those that the server does not know are, and only a rebuild brings what bundles have carried meanwhile.
  *
- * A remote replace that waits for its second half was downloaded without the new tables; it starts again.
+ * A remote replace that waits for its second half was downloaded for the former tables; it starts again.
  *
  * @since 0.1.0
  * @category installation
@@ -214,14 +219,10 @@ export const adopt = (
     // A database of the reference does not say what was configured; its registry says what ever was.
     const known: ReadonlyArray<string> = JSON.parse(state.configured === "" ? state.registered : state.configured)
     const added = tables.filter(({ name }) => !known.includes(name))
-    if (added.length === 0) return
     const isAttached = state.binding === "attached"
+    const left = known.some((name) => !tables.some((table) => table.name === name))
+    if (!isAttached && (left || added.length > 0)) yield* run(restartReplace)
+    if (added.length === 0) return
     yield* capturePreExisting({ schema, tables: added }, { skipKeysWithRowState: isAttached })
-    yield* run(
-      isAttached
-        ? "UPDATE _sync_attachment_state SET rebuild_required = 1"
-        : `UPDATE _sync_operation_state SET kind = 'none', target_user_id = '', reason = '', replacement_source_id = '',
-                  staged_snapshot_id = '', snapshot_bundle_seq = 0, snapshot_row_count = 0
-            WHERE kind = 'remote_replace'`
-    )
+    if (isAttached) yield* run("UPDATE _sync_attachment_state SET rebuild_required = 1")
   })

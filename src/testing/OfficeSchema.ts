@@ -1,6 +1,6 @@
 /**
- * The schema a simulation uses unless it is given another one: a cascade, a self reference, a cycle, a unique column, and
- * a table with blobs and a blob key.
+ * The schema a simulation uses unless it is given another one: a cascade, a self reference, a cycle, a unique column, two
+ * tables with blobs, and a blob key.
  *
  * @since 0.1.0
  */
@@ -21,7 +21,7 @@ export const schema: SimulatedSchema = {
     `CREATE TABLE people (id TEXT PRIMARY KEY NOT NULL, name TEXT, code TEXT UNIQUE, stamp TEXT,
        boss TEXT REFERENCES people (id) ON DELETE SET NULL DEFERRABLE INITIALLY DEFERRED,
        team TEXT REFERENCES teams (id) ON DELETE SET NULL DEFERRABLE INITIALLY DEFERRED)`,
-    `CREATE TABLE notes (id TEXT PRIMARY KEY NOT NULL, body TEXT, size INTEGER, stamp TEXT,
+    `CREATE TABLE notes (id TEXT PRIMARY KEY NOT NULL, body TEXT, size INTEGER, sketch BLOB, stamp TEXT,
        owner TEXT REFERENCES people (id) ON DELETE CASCADE)`,
     "CREATE TABLE photos (id BLOB PRIMARY KEY NOT NULL, pixels BLOB, stamp TEXT)"
   ],
@@ -59,7 +59,7 @@ export const schema: SimulatedSchema = {
       schema: "office",
       table: "notes",
       key: { column: "id", kind: "text" },
-      columns: { body: "text", size: "integer", stamp: "text", owner: "text" },
+      columns: { body: "text", size: "integer", sketch: "bytea", stamp: "text", owner: "text" },
       references: [{ column: "owner", table: "people", onDelete: "cascade" }]
     },
     {
@@ -76,6 +76,8 @@ const newKey = ({ prng }: Host, letter: string) =>
   prng.chance(0.4) ? `${letter}${prng.integer(8)}` : `${letter}-${prng.uuid().slice(0, 8)}`
 
 const code = ({ prng }: Host) => prng.chance(0.4) ? `code ${prng.integer(6)}` : null
+
+const bytes = ({ prng }: Host) => "00ff10".slice(0, 2 * prng.integer(4))
 
 const maybe = (host: Host, table: string) =>
   host.prng.chance(0.6) ? Effect.map(host.someKey(table), (key) => key ?? null) : Effect.succeed(null)
@@ -187,10 +189,11 @@ export const hosts: ReadonlyArray<HostAction> = [
   action("dissolve", 1, one("teams", (host, key) => host.run("DELETE FROM teams WHERE id = ?", [key]))),
   action("note", 5, (host) =>
     Effect.gen(function*() {
-      yield* host.run("INSERT INTO notes (id, body, size, owner, stamp) VALUES (?, ?, ?, ?, ?)", [
+      yield* host.run("INSERT INTO notes (id, body, size, sketch, owner, stamp) VALUES (?, ?, ?, unhex(?), ?, ?)", [
         newKey(host, "n"),
         `body "${host.prng.integer(1000)}" \u2028 \\`,
         host.prng.integer(1_000_000),
+        host.prng.chance(0.5) ? bytes(host) : null,
         yield* maybe(host, "people"),
         host.stamp()
       ])
@@ -217,7 +220,7 @@ export const hosts: ReadonlyArray<HostAction> = [
   action("photo", 2, (host) =>
     host.run("INSERT INTO photos (id, pixels, stamp) VALUES (unhex(?), unhex(?), ?)", [
       host.prng.uuid().replaceAll("-", ""),
-      "00ff10".slice(0, 2 * host.prng.integer(4)),
+      bytes(host),
       host.stamp()
     ])),
   action(

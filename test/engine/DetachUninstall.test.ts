@@ -40,6 +40,21 @@ describe("uninstallSync [lifecycle.md §8]", () => {
     60_000
   )
 
+  it.scoped("a table that was dropped, or altered beyond use, does not stop it", () =>
+    Effect.gen(function*() {
+      for (const change of ["DROP TABLE files", "ALTER TABLE files RENAME COLUMN id TO other"]) {
+        const device = yield* states["connected, clean"].build(yield* makeWorld())
+        yield* device.run(change)
+        yield* device.sync.uninstallSync
+        yield* checkInvariants(device)
+        yield* device.run("INSERT INTO users VALUES ('free', 'Free', NULL, 0)")
+        assert.deepStrictEqual(
+          yield* device.run("SELECT name FROM sqlite_schema WHERE name LIKE '\\_sync%' ESCAPE '\\'"),
+          []
+        )
+      }
+    }))
+
   it.scoped("what is not the engine's stays: other triggers and tables, whatever they are called", () =>
     Effect.gen(function*() {
       const device = yield* states["connected, clean"].build(yield* makeWorld())

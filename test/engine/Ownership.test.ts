@@ -44,6 +44,36 @@ describe("one live client per database in a process [client-state.md §5]", () =
       yield* first.open
     }))
 
+  it.scoped("closing a client again does nothing to its successor on the same connection", () =>
+    Effect.gen(function*() {
+      const sql = yield* connection(path.join(yield* temporaryFolder, "a.db"))
+      const first = yield* client(sql)
+      yield* first.open
+      yield* first.close
+      const second = yield* client(sql)
+      yield* second.open
+      const tables = sql.unsafe(
+        "SELECT name FROM sqlite_temp_schema WHERE name LIKE '\\_sync%' ESCAPE '\\' ORDER BY name"
+      )
+      const before = yield* tables
+      assert.isAbove(before.length, 0)
+      yield* first.close
+      assert.deepStrictEqual(yield* tables, before)
+    }))
+
+  it.scoped("a host that has closed its database first: close is quiet, operations say so", () =>
+    Effect.gen(function*() {
+      const file = path.join(yield* temporaryFolder, "a.db")
+      const scope = yield* Scope.make()
+      const sync = yield* client(yield* Scope.extend(connection(file), scope))
+      yield* sync.open
+      yield* Scope.close(scope, Exit.void)
+      yield* failsWith(sync.inspect, { _tag: "StorageError", operation: "inspect" })
+      yield* failsWith(sync.open, { _tag: "StorageError", operation: "open" })
+      yield* sync.close
+      yield* client(yield* connection(file))
+    }))
+
   const ends: ReadonlyArray<
     readonly [string, (sync: Effect.Effect.Success<ReturnType<typeof client>>) => Effect.Effect<unknown, unknown>]
   > = [

@@ -175,7 +175,8 @@ describe("a database of the reference opens and continues [DESIGN D10, capture.m
         const device = yield* world.replaced(reference, once)
         yield* device.sync.open
         yield* checkInvariants(device)
-        assert.strictEqual(yield* durableState(device), states[name].is)
+        // Nobody knows whether the reference has seen the commit's answer (client-state.md §2.7).
+        assert.strictEqual(yield* durableState(device), states[name].is.replace("committed_remote", "prepared"))
         yield* device.sync.attach("ann")
         if (first === "rebuild") yield* device.sync.rebuild
         yield* device.sync.sync
@@ -189,6 +190,38 @@ describe("a database of the reference opens and continues [DESIGN D10, capture.m
         )
       }))
   }
+
+  it.scoped("a commit that was a twin's is no proof: what was frozen here stays [recovery.md §7, dead end 7]", () =>
+    Effect.gen(function*() {
+      for (const rebuildRequired of [0, 1]) {
+        const world = yield* makeWorld()
+        const one = yield* world.attached(once)
+        yield* one.run("INSERT INTO users VALUES ('u', 'Both', NULL, 1)")
+        yield* one.sync.sync
+        const two = yield* world.copyOf(one, once)
+        yield* two.sync.open
+        yield* two.sync.attach("ann")
+        yield* two.run("INSERT INTO users VALUES ('b', 'Twin', NULL, 1)")
+        yield* two.sync.pushPending
+        yield* one.run("INSERT INTO users VALUES ('a', 'Mine', NULL, 1)")
+        yield* world.network.fault("push create", refused(500, "push_session_create_failed"))
+        yield* Effect.flip(one.sync.pushPending)
+        const twin = yield* value(two, "SELECT newest_bundle_hash FROM _sync_engine_state WHERE newest_bundle_seq = 2")
+        // The reference takes "already committed" for its own commit.
+        const reference = yield* asReference(one, [
+          `UPDATE _sync_outbox_bundle SET state = 'committed_remote', remote_bundle_seq = 2,
+                  remote_bundle_hash = '${String(twin)}', row_count = 1`,
+          `UPDATE _sync_attachment_state SET rebuild_required = ${rebuildRequired}`
+        ])
+        const device = yield* adopted(world, reference)
+        if (rebuildRequired === 1) yield* device.sync.rebuild
+        yield* device.sync.sync
+        yield* checkInvariants(device)
+        const { users = [] } = yield* contents(device, ["users"])
+        assert.deepStrictEqual(users.map(({ id }) => id), ["a", "b", "u"])
+        yield* sameAsServer(world, device)
+      }
+    }))
 
   it.scoped("a frozen upload goes out as the reference froze it, under its number", () =>
     Effect.gen(function*() {

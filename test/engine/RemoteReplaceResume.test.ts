@@ -2,7 +2,9 @@ import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
 import { dirty, dump, value } from "./support/Database.js"
 import type { Device } from "./support/Devices.js"
+import { tables } from "./support/Devices.js"
 import { checkInvariants } from "./support/Invariants.js"
+import type { Route } from "./support/Network.js"
 import { refused } from "./support/Network.js"
 import { failsWith } from "./support/Outcome.js"
 import { clean, durableState, states } from "./support/States.js"
@@ -13,7 +15,7 @@ const ids = (device: Device): Effect.Effect<ReadonlyArray<unknown>> =>
   Effect.map(device.run("SELECT id FROM users ORDER BY id"), (rows) => rows.map(({ id }) => id))
 
 describe("what databases arrive with [lifecycle.md §5.2]", () => {
-  const fresh = ["capabilities", "connect", "snapshot create", "snapshot chunk"]
+  const fresh: ReadonlyArray<Route> = ["capabilities", "connect", "snapshot create", "snapshot chunk"]
   /** State, requests of `attach(target)`, users afterwards. */
   const found: ReadonlyArray<readonly [keyof typeof states, ReadonlyArray<string>, ReadonlyArray<string>]> = [
     ["opened, anonymous + remote replace", [], ["u1", "u9", "w1"]],
@@ -56,6 +58,20 @@ describe("what databases arrive with [lifecycle.md §5.2]", () => {
         assert.deepStrictEqual(yield* dump(device, ["_sync_engine_state"]), unchanged)
       }))
   }
+
+  it.scoped("a table that came or left since starts it again: the stage fits no more", () =>
+    Effect.gen(function*() {
+      for (const names of [["users", "posts"], ["users", "posts", "files"]]) {
+        const world = yield* makeWorld()
+        const device = yield* states["opened, anonymous + remote replace"].build(world)
+        const next = yield* world.replaced(device, { tables: tables.filter(({ name }) => names.includes(name)) })
+        yield* next.sync.open
+        yield* world.network.asked
+        assert.deepInclude(yield* next.sync.attach("ann"), { outcome: "used_remote_state" })
+        assert.deepStrictEqual(yield* world.network.asked, names.length === 2 ? fresh : [])
+        yield* checkInvariants(next)
+      }
+    }))
 
   it.scoped("the stage is taken up with the localRows of this call", () =>
     Effect.gen(function*() {

@@ -124,6 +124,8 @@ export const verdictOf = (refusal: Refusal, context: PushContext): PushVerdict =
     if (step === "chunk" && serverCode === "push_chunk_invalid") return { _tag: "Refused" }
     if (step === "commit" && serverCode === "push_commit_invalid") return { _tag: "Refused" }
   }
+  // A single row: larger chunks have been halved before.
+  if (step === "chunk" && status === 413) return { _tag: "Refused" }
   if (step === "commit" && status === 500 && serverCode === "push_session_commit_failed") return mayBeRefused(context)
   return { _tag: "Final" }
 }

@@ -19,6 +19,7 @@ import type { BundleLimits } from "../protocol/Wire.js"
 import type { RetryPolicy } from "../remote/RetryPolicy.js"
 import type { Caller } from "../remote/SyncApi.js"
 import type { SyncConfig } from "./SyncConfig.js"
+import { maxUploadBytes } from "./SyncConfig.js"
 import type { BackgroundStatus } from "./SyncLoopRules.js"
 import { off } from "./SyncLoopRules.js"
 import * as SyncMetrics from "./SyncMetrics.js"
@@ -41,6 +42,8 @@ export interface Memory {
   /** What the server advertised at the last `attach` that asked it. */
   readonly features: Features | undefined
   readonly limits: BundleLimits | undefined
+  /** Bytes of rows per uploaded chunk; less after one was too large for the server (push.md §5). */
+  readonly uploadBytes: number
   readonly uploadsPaused: boolean
   readonly downloadsPaused: boolean
   readonly resolver: ConflictResolver
@@ -128,6 +131,7 @@ export const make = Effect.fnUntraced(function*(
       connected: false,
       features: undefined,
       limits: undefined,
+      uploadBytes: maxUploadBytes,
       uploadsPaused: false,
       downloadsPaused: false,
       resolver: config.resolver,

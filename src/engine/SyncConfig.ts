@@ -73,6 +73,14 @@ export interface SyncConfig {
   readonly watchFallbackInterval: Duration.Duration
 }
 
+/**
+ * Bytes of keys and payloads in one uploaded chunk, unless a single row has more: far below what servers take.
+ *
+ * @since 0.1.0
+ * @category limits
+ */
+export const maxUploadBytes = 8 * 1024 * 1024
+
 const positive = (value: number | undefined, fallback: number): number => {
   const whole = Math.floor(value ?? 0)
   return whole > 0 ? whole : fallback

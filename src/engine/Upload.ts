@@ -20,7 +20,6 @@ import type {
   TransportError,
   UploadRefused
 } from "../contract/SyncError.js"
-import { CurrentOperation } from "../contract/SyncOperation.js"
 import * as AnswerRules from "../protocol/AnswerRules.js"
 import type * as Wire from "../protocol/Wire.js"
 import * as RetryPolicy from "../remote/RetryPolicy.js"
@@ -37,7 +36,7 @@ import * as CommittedFetch from "./CommittedFetch.js"
 import { isTransient, verdictOf } from "./PushVerdict.js"
 import { enterSourceRecovery, loseLease, loseScope, missingScope } from "./Recovery.js"
 import * as Session from "./Session.js"
-import { pageSizes } from "./SyncConfig.js"
+import { uploadChunks } from "./UploadChunks.js"
 import { hasSmallerLimit, refuse } from "./UploadRefusal.js"
 
 /**
@@ -143,36 +142,6 @@ const create = Effect.fnUntraced(function*(
   }))
   yield* Session.remember({ initializationId: "" })
   return { _tag: "AlreadyCommitted", bundle: bundleOf(committed), proven }
-})
-
-/** Uploads all chunks (push.md §5). `reached` is told how far the upload has come. */
-const uploadChunks = Effect.fnUntraced(function*(
-  pushId: string,
-  frozenRowCount: number,
-  reached: (rows: number) => Effect.Effect<void>
-): Effect.fn.Return<void, RequestFailure | ProtocolError | DatabaseError, Environment> {
-  const db = yield* SyncDatabase
-  const api = yield* SyncApi
-  const caller = yield* Session.caller
-  const { config } = yield* Session.Session
-  const { limits } = yield* Session.memory
-  const operation = yield* CurrentOperation
-  const { outbox } = yield* db.read(ClientState.read)
-  // An earlier commit that the server has forgotten: the rows have to go up again.
-  if (outbox.state === "committed_remote") yield* db.transaction(backToPrepared(frozenRowCount))
-  const chunkRows = pageSizes(config, limits).uploadRows
-  for (let first = 0; first < frozenRowCount; first += chunkRows) {
-    const last = Math.min(first + chunkRows, frozenRowCount) - 1
-    const rows = yield* db.read(Outbox.chunk(first, last))
-    const answer = yield* api.uploadChunk(caller, pushId, first, rows)
-    const rowCount = last - first + 1
-    if (answer.push_id === pushId) yield* Session.countPush("chunksUploaded")
-    yield* accept("push_chunk_upload")(
-      AnswerRules.chunkAccepted(answer, { pushId, startRowOrdinal: first, rowCount })
-    )
-    yield* reached(last + 1)
-    yield* Session.report({ operation, phase: "upload", done: last + 1, total: frozenRowCount })
-  }
 })
 
 /** Makes the commit's answer durable, then forgets the initialization (push.md §5). */
@@ -292,6 +261,9 @@ const attempt = Effect.fnUntraced(function*(
       yield* db.transaction(Outbox.thaw)
       return undefined
     }
+    // An earlier commit that the server has forgotten: the rows have to go up again.
+    const { outbox } = yield* db.read(ClientState.read)
+    if (outbox.state === "committed_remote") yield* db.transaction(backToPrepared(frozenRowCount))
     yield* Effect.onError(uploadChunks(created.pushId, frozenRowCount, reached), () => discard)
     const answer = yield* Effect.onError(
       api.commitPushSession(caller, created.pushId),

@@ -63,27 +63,49 @@ export const requestHash: Effect.Effect<string, SqlError, SyncDatabase> = Effect
 })
 
 /**
- * The text of one chunk: a JSON array of upload rows, exactly as frozen. Ordinals are 0-based and both included
- * (push.md §14.2).
+ * A piece of the frozen upload: its rows as the text of a JSON array of upload rows, exactly as frozen; how many there
+ * are; and how many bytes their keys and payloads have.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Chunk {
+  readonly rowsJson: string
+  readonly rowCount: number
+  readonly bytes: number
+}
+
+const bytesOf = "length(CAST(wire_key_json AS BLOB)) + coalesce(length(CAST(wire_payload AS BLOB)), 0)"
+
+/**
+ * The rows from a 0-based ordinal on that fit into the limits; one at least, however large it is (push.md §14.2).
  *
  * @since 0.1.0
  * @category reading
  */
-export const chunk = (first: number, last: number): Effect.Effect<string, SqlError, SyncDatabase> =>
+export const chunk = (
+  first: number,
+  limits: { readonly rows: number; readonly bytes: number }
+): Effect.Effect<Chunk, SqlError, SyncDatabase> =>
   Effect.flatMap(SyncDatabase, (db) =>
     Effect.map(
-      db.all<{ readonly rows: string }>(
+      db.all<Chunk>(
         `SELECT json_group_array(
                   CASE op WHEN 'DELETE'
                     THEN json_object('schema', schema_name, 'table', table_name, 'key', json(wire_key_json), 'op', op,
                                      'base_row_version', base_row_version)
                     ELSE json_object('schema', schema_name, 'table', table_name, 'key', json(wire_key_json), 'op', op,
                                      'base_row_version', base_row_version, 'payload', json(wire_payload)) END
-                  ORDER BY row_ordinal) AS rows
-           FROM _sync_outbox_rows WHERE ${ofBundle} AND row_ordinal BETWEEN ? AND ?`,
-        [first, last]
+                  ORDER BY row_ordinal) AS rowsJson,
+                count(*) AS rowCount, coalesce(sum(${bytesOf}), 0) AS bytes
+           FROM _sync_outbox_rows WHERE ${ofBundle} AND row_ordinal BETWEEN ? AND (
+             SELECT max(row_ordinal) FROM (
+               SELECT row_ordinal, sum(${bytesOf}) OVER (ORDER BY row_ordinal) AS bytes
+                 FROM _sync_outbox_rows WHERE ${ofBundle} AND row_ordinal BETWEEN ? AND ?)
+              WHERE row_ordinal = ? OR bytes <= ?)`,
+        [first, first, first + limits.rows - 1, first, limits.bytes]
       ),
-      ([row]) => row?.rows ?? "[]"
+      ([row]) => row ?? { rowsJson: "[]", rowCount: 0, bytes: 0 }
     ))
 
 /**

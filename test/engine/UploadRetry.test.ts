@@ -126,7 +126,6 @@ describe("a push repeats", () => {
         ["push create", 404, "", false, "report"],
         ["push create", 410, "gone", false, "report"],
         ["push chunk", 500, "push_chunk_failed", true, "retry_later"],
-        ["push chunk", 413, "invalid_request", false, "report"],
         ["push chunk", 409, "push_conflict", false, "report"],
         ["push commit", 403, "push_session_forbidden", false, "reauthenticate"],
         ["push commit", 418, "teapot", false, "report"]

@@ -177,6 +177,7 @@ export const push: Effect.Effect<PushReport, PushError, Environment> = Effect.ge
         return yield* reportOf("committed")
       }
       case "Thawed":
+      case "Shortened":
         continue
       case "Conflict": {
         const round = yield* Effect.catchTag(

@@ -41,7 +41,7 @@ import { hasSmallerLimit, refuse } from "./UploadRefusal.js"
 
 /**
  * How an upload ended. `Staged`: the committed rows are complete and verified in the stage; `proven` if the bundle is
- * known to be this outbox's own.
+ * known to be this outbox's own. `Shortened`: the outbox has fewer rows now, which are still to be uploaded.
  *
  * @since 0.1.0
  * @category models
@@ -51,6 +51,7 @@ export type UploadOutcome =
   | { readonly _tag: "Conflict"; readonly details: ReadonlyArray<Wire.ConflictDetails> }
   | { readonly _tag: "ReplayPruned" }
   | { readonly _tag: "Thawed" }
+  | { readonly _tag: "Shortened" }
 
 /**
  * What to do with an upload that the server does not have: bring it there, or make it pending again.
@@ -226,6 +227,28 @@ const conflictsOf = (refusal: Refusal) =>
       Option.getOrElse((): ReadonlyArray<Wire.ConflictDetails> => [])
     )
 
+/** Whether the server has refused the commit in an answer that is too large to be read. */
+const isRefusedUnread = (error: TransportError): boolean =>
+  error.request === "push_session_commit" && error.code === "response_too_large" &&
+  (error.status === 400 || error.status === 409)
+
+/**
+ * Fewer rows have fewer conflicts: half of them are uploaded first. A single row is thawed and the failure told, so
+ * that the host may correct it, or allow for larger answers.
+ */
+const shorten = Effect.fnUntraced(function*(
+  frozenRowCount: number,
+  error: TransportError
+): Effect.fn.Return<UploadOutcome, TransportError | DatabaseError, SyncDatabase> {
+  const db = yield* SyncDatabase
+  if (frozenRowCount === 1) {
+    yield* db.transaction(Outbox.thaw)
+    return yield* error
+  }
+  yield* db.transaction(Outbox.shorten(Math.ceil(frozenRowCount / 2)))
+  return { _tag: "Shortened" }
+})
+
 /** Runs an upload until its committed rows are staged, or until something else has to be done about it. */
 const attempt = Effect.fnUntraced(function*(
   frozenRowCount: number,
@@ -348,11 +371,10 @@ export const run = Effect.fnUntraced(function*(
   })
 
   for (;;) {
-    const outcome = yield* Effect.catchTag(
-      attempt(frozenRowCount, seed, purpose),
-      "Refusal",
-      interpret
-    )
+    const outcome = yield* Effect.catchTags(attempt(frozenRowCount, seed, purpose), {
+      Refusal: interpret,
+      TransportError: (error) => isRefusedUnread(error) ? shorten(frozenRowCount, error) : error
+    })
     if (outcome !== "again") return outcome
   }
 })

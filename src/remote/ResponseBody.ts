@@ -131,7 +131,9 @@ const toText = (bytes: Uint8Array): Effect.Effect<string, BodyFault> =>
     }
   })
 
-const toFailure = (request: SyncRequest) => (fault: BodyFault): Effect.Effect<never, TransportError | ProtocolError> =>
+const toFailure =
+  (request: SyncRequest, response: HttpClientResponse) =>
+  (fault: BodyFault): Effect.Effect<never, TransportError | ProtocolError> =>
   raise((operation) =>
     fault.code === "not_text"
       ? new ProtocolError({ operation, request, rule: "invalid_json", expected: "UTF-8" })
@@ -139,6 +141,8 @@ const toFailure = (request: SyncRequest) => (fault: BodyFault): Effect.Effect<ne
         operation,
         request,
         code: fault.code,
+        // Unread, the answer still says whether the request has succeeded.
+        ...(fault.code === "response_too_large" ? { status: response.status } : {}),
         ...(fault.cause === undefined ? {} : { cause: fault.cause })
       })
   )
@@ -149,7 +153,7 @@ const toFailure = (request: SyncRequest) => (fault: BodyFault): Effect.Effect<ne
  * - A connection that breaks, a body that is not as long as announced, or one that ends inside a character:
  *   `TransportError(body_interrupted)`.
  * - No byte within `idleTimeout`: `TransportError(timeout)`.
- * - More than `maxBytes`, announced or received: `TransportError(response_too_large)`.
+ * - More than `maxBytes`, announced or received: `TransportError(response_too_large)`, with the status of the answer.
  * - A complete body that is not UTF-8: `ProtocolError(invalid_json)`.
  *
  * @since 0.1.0
@@ -173,7 +177,7 @@ export const readText = (
     ),
     Effect.flatMap(toText),
     Effect.mapError((fault) => announcedTooLarge ? tooLarge : fault),
-    Effect.catchAll(toFailure(request))
+    Effect.catchAll(toFailure(request, response))
   )
 }
 
@@ -192,5 +196,5 @@ export const endlessBytes = (
   pieces(response).pipe(
     Stream.timeoutFail(() => new BodyFault({ code: "timeout" }), idleTimeout),
     Stream.concat(Stream.fail(interrupted())),
-    Stream.catchAll((fault) => Stream.fromEffect(toFailure(request)(fault)))
+    Stream.catchAll((fault) => Stream.fromEffect(toFailure(request, response)(fault)))
   )

@@ -19,6 +19,18 @@ import { refused, SyncRefused } from "./SyncRefused.js"
 /** Rows a refusal names at most (wire.md §12). */
 const maxNamed = Limits.maxConflicts
 
+/** Text of server rows in one refusal, unless the first alone has more: clients must be able to read it. */
+const maxNamedText = 4 * 1024 * 1024
+
+/** The conflicts from the first one on that a client can be told at once; the others are found by its next push. */
+const tellable = (conflicts: ReadonlyArray<RowConflict>): ReadonlyArray<RowConflict> => {
+  let text = 0
+  const end = conflicts.findIndex(({ serverRow }, index) =>
+    (text += serverRow?.length ?? 0) > maxNamedText && index > 0
+  )
+  return end < 0 ? conflicts : conflicts.slice(0, end)
+}
+
 /** Why a row conflicts, in words (server.md §7.1). */
 const conflictMessage = (conflict: RowConflict): string => {
   const target = `${conflict.schema}.${conflict.table} ${Object.values(conflict.key).join("")}`
@@ -117,7 +129,7 @@ export const commit = (parts: ServerParts) => {
         const lease = yield* ScopeState.admitLeased(scope.state, session, at)
         const source = yield* store.source(scope.id, session.sourceId)
         yield* SourceState.admitCommit(actor.userId, session.sourceId, source, session.sourceBundleId)
-        const conflicts = yield* store.conflicts(session, maxNamed)
+        const conflicts = tellable(yield* store.conflicts(session, maxNamed))
         const [conflict] = conflicts
         if (conflict !== undefined) {
           return yield* new SyncRefused({ code: "push_conflict", message: conflictMessage(conflict), conflicts })

@@ -108,6 +108,20 @@ export const chunk = (
       ([row]) => row ?? { rowsJson: "[]", rowCount: 0, bytes: 0 }
     ))
 
+/** Puts the frozen rows from an ordinal on back as dirty rows, in upload order; they stay in the outbox. */
+const putBack = (from: number) =>
+  Effect.flatMap(SyncDatabase, (db) =>
+    db.all(
+      `INSERT INTO _sync_dirty_rows (schema_name, table_name, key_json, op, base_row_version, payload, dirty_ordinal)
+       SELECT o.schema_name, o.table_name, o.key_json, o.op, o.base_row_version, o.local_payload,
+              coalesce((SELECT max(dirty_ordinal) FROM _sync_dirty_rows), 0) + row_number() OVER (ORDER BY o.row_ordinal)
+         FROM _sync_outbox_rows AS o
+        WHERE o.row_ordinal >= ?
+          AND NOT EXISTS (SELECT 1 FROM _sync_dirty_rows AS d WHERE d.schema_name = o.schema_name
+                             AND d.table_name = o.table_name AND d.key_json = o.key_json)`,
+      [from]
+    ))
+
 /**
  * Puts the frozen rows back as dirty rows, in upload order, and empties the outbox. A newer dirty row of the same key
  * stays as it is (conflicts.md §5).
@@ -115,17 +129,25 @@ export const chunk = (
  * @since 0.1.0
  * @category writing
  */
-export const thaw: Effect.Effect<void, SqlError, SyncDatabase> = Effect.gen(function*() {
+export const thaw: Effect.Effect<void, SqlError, SyncDatabase> = Effect.suspend(() =>
+  Effect.zipRight(putBack(0), clear)
+)
+
+/**
+ * Keeps the first rows of a `prepared` upload, which are those that do not need the others, and puts the others back as
+ * {@link thaw} does.
+ *
+ * @since 0.1.0
+ * @category writing
+ */
+export const shorten = Effect.fnUntraced(function*(
+  rowCount: number
+): Effect.fn.Return<void, SqlError, SyncDatabase> {
   const db = yield* SyncDatabase
-  yield* db.all(
-    `INSERT INTO _sync_dirty_rows (schema_name, table_name, key_json, op, base_row_version, payload, dirty_ordinal)
-     SELECT o.schema_name, o.table_name, o.key_json, o.op, o.base_row_version, o.local_payload,
-            coalesce((SELECT max(dirty_ordinal) FROM _sync_dirty_rows), 0) + row_number() OVER (ORDER BY o.row_ordinal)
-       FROM _sync_outbox_rows AS o
-      WHERE NOT EXISTS (SELECT 1 FROM _sync_dirty_rows AS d WHERE d.schema_name = o.schema_name
-                           AND d.table_name = o.table_name AND d.key_json = o.key_json)`
-  )
-  yield* clear
+  yield* putBack(rowCount)
+  yield* db.all("DELETE FROM _sync_outbox_rows WHERE row_ordinal >= ?", [rowCount])
+  const { outbox } = yield* ClientState.read
+  yield* ClientState.setOutboxHeader({ ...outbox, rowCount, requestHash: yield* requestHash })
 })
 
 /**

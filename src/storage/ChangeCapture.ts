@@ -333,9 +333,12 @@ export const checkPreExisting = (
     Effect.forEach(tables, (table) =>
       Effect.gen(function*() {
         const [offender] = yield* catchSql(run<{ readonly key: string; readonly problem: string }>(
-          `SELECT ${anyKeyJson(table, "t")} AS key, ${rowProblem(table, "t")} AS problem
-             FROM ${identifier(table.declaredName)} AS t
-            WHERE problem IS NOT NULL ORDER BY ${column("t", table.key)} LIMIT 1`
+          // A level of its own: beside the host's columns the name of a result may be the name of one of them.
+          `SELECT r.key, r.problem
+             FROM (SELECT ${anyKeyJson(table, "t")} AS key, ${rowProblem(table, "t")} AS problem,
+                          ${column("t", table.key)} AS place
+                     FROM ${identifier(table.declaredName)} AS t) AS r
+            WHERE r.problem IS NOT NULL ORDER BY r.place LIMIT 1`
         ))
         if (offender === undefined) return
         const [code, name] = yield* Effect.orDie(Schema.decode(Problem)(offender.problem))

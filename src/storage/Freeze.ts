@@ -49,11 +49,17 @@ const problemsOf = (column: SyncColumn, exactIntegers: boolean): ReadonlyArray<s
 
 const keyJoin = (table: SyncTable, key: string): string => hasKey(table, "t", key)
 
-/** The first row that cannot be frozen. A key without a row is left out: nothing of it goes up but, at most, a delete. */
+const ofTable = "d.schema_name = ? AND d.table_name = ?"
+
+/**
+ * The first row that cannot be frozen. A key without a row is left out: nothing of it goes up but, at most, a delete. The
+ * outer level is for the names: beside the host's columns `problem` may be one of them.
+ */
 const checkStatement = (table: SyncTable, exactIntegers: boolean): string => {
   const name = identifier(table.declaredName)
   const key = identifier(table.key.declaredName)
-  return `SELECT d.key_json,
+  return `SELECT r.key_json, r.problem FROM (
+SELECT d.key_json, d.dirty_ordinal,
        CASE WHEN json_type(d.key_json, ${jsonPath(table.key.name)}) IS NOT 'text'
                  AND EXISTS (SELECT 1 FROM ${name} AS n WHERE n.${key} IS NULL)
               THEN json_array('key_not_text', ${literal(table.key.name)})
@@ -62,11 +68,9 @@ const checkStatement = (table: SyncTable, exactIntegers: boolean): string => {
   } END AS problem
   FROM _sync_dirty_rows AS d
   LEFT JOIN ${name} AS t ON ${keyJoin(table, "d.key_json")}
- WHERE d.schema_name = ? AND d.table_name = ? AND problem IS NOT NULL
- ORDER BY d.dirty_ordinal LIMIT 1`
+ WHERE ${ofTable}) AS r
+ WHERE r.problem IS NOT NULL ORDER BY r.dirty_ordinal LIMIT 1`
 }
-
-const ofTable = "d.schema_name = ? AND d.table_name = ?"
 
 const knownState = "s.schema_name = d.schema_name AND s.table_name = d.table_name AND s.key_json = d.key_json"
 

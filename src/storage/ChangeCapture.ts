@@ -286,7 +286,7 @@ const preExisting = (schema: string, table: SyncTable, skipKeysWithRowState: boo
    WHERE s.deleted IS NOT 0`,
       ""
     )
-    : statement("0", "WHERE true", ", base_row_version = excluded.base_row_version")
+    : statement("0", "WHERE 1", ", base_row_version = excluded.base_row_version")
 }
 
 /**

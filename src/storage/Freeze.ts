@@ -105,8 +105,9 @@ const deleteStatement = (table: SyncTable): string =>
    AND NOT EXISTS (SELECT 1 FROM ${identifier(table.declaredName)} AS t WHERE ${keyJoin(table, "d.key_json")})`
   )
 
+// No table of the host is named like the one of WITH: the prefix is the engine's.
 const outboxStatement = (table: SyncTable): string =>
-  `WITH frozen AS MATERIALIZED (
+  `WITH _sync_frozen AS MATERIALIZED (
   SELECT i.table_name, i.key_json, i.op, i.base, i.position,
          CASE WHEN i.op <> 'DELETE' THEN ${localObject(table, "t")} END AS local
     FROM temp._sync_intent AS i
@@ -115,7 +116,7 @@ const outboxStatement = (table: SyncTable): string =>
 INSERT INTO _sync_outbox_rows (source_bundle_id, row_ordinal, schema_name, table_name, key_json, wire_key_json,
                                op, base_row_version, local_payload, wire_payload)
 SELECT ?, f.position, ?, f.table_name, f.key_json, ${keyJsonToWire(table, "f.key_json")}, f.op, f.base, f.local, f.local
-  FROM frozen AS f`
+  FROM _sync_frozen AS f`
 
 const uuidOrNull = (hex: string): string => `CASE length(${hex}) WHEN 32 THEN ${dashed(hex)} ELSE ${hex} END`
 

@@ -146,9 +146,10 @@ export const hasKeyIn = (table: SyncTable, qualifier: string, keys: string): str
   const key = column(qualifier, table.key)
   if (table.exactKey) return `${key} IN (${keys})`
   const found = column("found", table.key)
-  return `${key} IN (WITH wanted(key) AS (${keys})
-    SELECT ${found} FROM wanted JOIN ${identifier(table.declaredName)} AS found
-        ON ${found} = wanted.key AND ${found} COLLATE BINARY = wanted.key)`
+  // No table of the host is named like the one of WITH: the prefix is the engine's.
+  return `${key} IN (WITH _sync_wanted(key) AS (${keys})
+    SELECT ${found} FROM _sync_wanted AS w JOIN ${identifier(table.declaredName)} AS found
+        ON ${found} = w.key AND ${found} COLLATE BINARY = w.key)`
 }
 
 /**

@@ -1,7 +1,8 @@
-/** Columns of the host that bear names which the engine's own SQL uses (capture.md §2). */
+/** Tables and columns of the host that bear names which the engine's own SQL uses (capture.md §2). */
 import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
 import * as fs from "node:fs"
+import { dirty } from "./support/Database.js"
 import type { Device } from "./support/Devices.js"
 import { checkInvariants } from "./support/Invariants.js"
 import { contents, makeWorld } from "./support/World.js"
@@ -112,4 +113,71 @@ describe("columns of a table bear the names of the engine's SQL [capture.md §2]
       const names = yield* columnsOfEngine(yield* world.attached())
       yield* goThrough([...new Set([...names, ...aliases])].filter((name) => !["id", "true", "false"].includes(name)))
     }))
+
+  it.scoped("a column `true`: rows that were there before are all captured, whatever it holds [capture.md §8]", () =>
+    Effect.gen(function*() {
+      const world = yield* makeWorld()
+      const a = yield* world.device({
+        ddl: [`CREATE TABLE things (id TEXT PRIMARY KEY NOT NULL, "true")`],
+        tables: [{ name: "things", key: "id" }]
+      })
+      yield* a.run("INSERT INTO things VALUES ('a', NULL), ('b', 0), ('c', ''), ('d', 1)")
+      yield* a.sync.open
+      assert.strictEqual((yield* dirty(a)).length, 4)
+    }))
+})
+
+describe("a table bears a name of the engine's SQL [capture.md §2]", () => {
+  const goThrough = (names: ReadonlyArray<string>) =>
+    Effect.gen(function*() {
+      const world = yield* makeWorld({ declared: names.map(declare) })
+      const options = {
+        ...retryNothing,
+        ddl: names.map((name) =>
+          `CREATE TABLE "${name}" (id TEXT COLLATE NOCASE PRIMARY KEY NOT NULL, body TEXT UNIQUE)`
+        ),
+        tables: names.map((name) => ({ name, key: "id" }))
+      }
+      const each = (device: Device, statement: (table: string) => string) =>
+        Effect.forEach(names, (name) => device.run(statement(`"${name}"`)), { discard: true })
+      const set = (id: string, body: string) => (table: string) =>
+        `UPDATE ${table} SET body = ${body} WHERE id = '${id}'`
+
+      const a = yield* world.device(options)
+      yield* each(a, (table) => `INSERT INTO ${table} VALUES ('Ann', 'one'), ('Bob', 'two'), ('Cid', 'three')`)
+      yield* a.sync.open
+      yield* a.sync.attach("ann")
+      yield* a.sync.pushPending
+      const b = yield* world.attached(options)
+      yield* converge(world, a, b, names)
+
+      yield* each(b, set("Ann", "NULL"))
+      yield* each(b, set("Bob", "'one'"))
+      yield* each(b, set("Ann", "'two'"))
+      yield* each(b, (table) => `DELETE FROM ${table} WHERE id = 'Cid'`)
+      const swapped = yield* converge(world, a, b, names)
+      for (const name of names) {
+        assert.deepStrictEqual(swapped[name], [{ id: "Ann", body: "two" }, { id: "Bob", body: "one" }], name)
+      }
+
+      yield* each(b, set("Ann", "'aside'"))
+      yield* b.sync.sync
+      yield* each(a, set("Bob", "'four'"))
+      yield* each(a, (table) => `INSERT INTO ${table} VALUES ('Dan', 'one')`)
+      yield* a.sync.rebuild
+      const rebuilt = yield* converge(world, a, b, names)
+      for (const name of names) {
+        assert.deepStrictEqual(
+          rebuilt[name],
+          [{ id: "Ann", body: "aside" }, { id: "Bob", body: "four" }, { id: "Dan", body: "one" }],
+          name
+        )
+      }
+    })
+
+  it.scoped("a table `frozen`", () => goThrough(["frozen"]))
+
+  it.scoped("a table `wanted` with a key that ignores case", () => goThrough(["wanted"]))
+
+  it.scoped("every alias", () => goThrough(aliases.filter((name) => name !== "excluded")))
 })

@@ -125,20 +125,35 @@ const stringEnd = (text: string, at: number): number => {
   return text.length
 }
 
+/**
+ * How far a JSON value reaches: up to but not including the character `end`, in arrays and objects nested `depth` deep.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface ValueExtent {
+  readonly end: number
+  readonly depth: number
+}
+
 const bracket = /["[\]{}]/g
 
-const compositeEnd = (text: string, start: number): number => {
+const compositeExtent = (text: string, start: number): ValueExtent => {
+  let open = 0
   let depth = 0
   bracket.lastIndex = start
   for (let match = bracket.exec(text); match !== null; match = bracket.exec(text)) {
     if (match[0] === "\"") {
       bracket.lastIndex = stringEnd(text, match.index)
+    } else if (match[0] === "{" || match[0] === "[") {
+      open += 1
+      if (open > depth) depth = open
     } else {
-      depth += match[0] === "{" || match[0] === "[" ? 1 : -1
-      if (depth === 0) return match.index + 1
+      open -= 1
+      if (open === 0) return { end: match.index + 1, depth }
     }
   }
-  return text.length
+  return { end: text.length, depth }
 }
 
 const valueEnd = (text: string, at: number): number => {
@@ -147,9 +162,32 @@ const valueEnd = (text: string, at: number): number => {
       return stringEnd(text, at)
     case "{":
     case "[":
-      return compositeEnd(text, at)
+      return compositeExtent(text, at).end
     default:
       return after(bare, text, at)
+  }
+}
+
+// A number goes on as long as it can; whether it is one, parsing tells.
+const scalar = /true|false|null|-?(?:0|[1-9]\d*)(?:\.\d*)?(?:[eE][+-]?\d*)?/y
+
+/**
+ * The extent of the first value of a text that more may follow. Where no value begins or none ends, it is all of the text,
+ * which then is no JSON.
+ *
+ * @category decoding
+ * @since 0.1.0
+ */
+export const firstValue = (text: string): ValueExtent => {
+  const start = skipSpace(text, 0)
+  switch (text[start]) {
+    case "{":
+    case "[":
+      return compositeExtent(text, start)
+    case "\"":
+      return { end: stringEnd(text, start), depth: 0 }
+    default:
+      return { end: after(scalar, text, start) || text.length, depth: 0 }
   }
 }
 

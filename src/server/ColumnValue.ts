@@ -76,7 +76,7 @@ const integer = (lowest: bigint, highest: bigint): Conversion => (value) => {
   return exact < lowest || exact > highest ? undefined : String(exact)
 }
 
-const decimal = /^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i
+const decimal = /^[+-]?(\d+(\.\d*)?|\.\d+)(e[+-]?\d+)?$/i
 const hexadecimal = /^0x[0-9a-f]+$/i
 const zero = /^[^e]*[1-9]/i
 
@@ -129,7 +129,8 @@ const boolean: Conversion = (value) => {
   return truth === undefined ? undefined : String(truth)
 }
 
-const base64 = /^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$/
+// No repeated group: it would take stack for each repetition, and a binary may be large.
+const base64 = /^[A-Za-z0-9+/]*={0,2}$/
 
 /**
  * Canonical base64 of a binary member, `undefined` where the value is no standard base64 text with padding. Line ends are
@@ -141,7 +142,9 @@ const base64 = /^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$
 export const bytea: Conversion = (value) => {
   if (typeof value !== "string") return undefined
   const packed = value.replace(/[\r\n]/g, "")
-  return base64.test(packed) ? `"${Buffer.from(packed, "base64").toString("base64")}"` : undefined
+  return packed.length % 4 === 0 && base64.test(packed)
+    ? `"${Buffer.from(packed, "base64").toString("base64")}"`
+    : undefined
 }
 
 const time: Conversion = (value) => {

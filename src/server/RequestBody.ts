@@ -13,6 +13,7 @@ import * as Either from "effect/Either"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import * as Lossless from "lossless-json"
+import * as CanonicalJson from "../protocol/CanonicalJson.js"
 import * as ExactJson from "../protocol/ExactJson.js"
 import * as JsonText from "../protocol/JsonText.js"
 
@@ -23,23 +24,6 @@ import * as JsonText from "../protocol/JsonText.js"
  * @category models
  */
 export type BodyProblem = "too_large" | "malformed"
-
-/** End of the first JSON value of a text; what follows it does not count. */
-const endOfFirstValue = (text: string): number => {
-  const start = text.search(/\S/)
-  if (text[start] !== "{" && text[start] !== "[") {
-    const scalar = /^\s*(?:"(?:[^"\\]|\\.)*"|[^\s"]+)/.exec(text)
-    return scalar === null ? text.length : scalar[0].length
-  }
-  const tokens = /"(?:[^"\\]|\\.)*"|[[\]{}]/g
-  let depth = 0
-  for (let token = tokens.exec(text); token !== null; token = tokens.exec(text)) {
-    if (token[0] === "{" || token[0] === "[") depth += 1
-    if (token[0] === "}" || token[0] === "]") depth -= 1
-    if (depth === 0) return tokens.lastIndex
-  }
-  return text.length
-}
 
 const integerMember =
   /"(?:start_row_ordinal|base_row_version|source_bundle_id|planned_row_count)"\s*:\s*-?\d+(?:\.|[eE])/i
@@ -56,14 +40,13 @@ const spelledNumber = (text: string): unknown => /^-?\d+$/.test(text) ? Number(t
 export const decode = <A, I>(schema: Schema.Schema<A, I>) => {
   const decodeValue = Schema.decodeUnknownEither(schema)
   return (text: string): Either.Either<A, BodyProblem> => {
-    const parsed = Either.orElse(
-      ExactJson.parseEither(text),
-      () => ExactJson.parseEither(text.slice(0, endOfFirstValue(text)))
-    )
-    const value = Either.flatMap(parsed, decodeValue)
-    const spelledRight = !integerMember.test(text) ||
+    const { depth, end } = JsonText.firstValue(text)
+    if (depth > CanonicalJson.maxNesting) return Either.left("malformed")
+    const first = text.slice(0, end)
+    const value = Either.flatMap(ExactJson.parseEither(first), decodeValue)
+    const spelledRight = !integerMember.test(first) ||
       Either.isRight(Either.flatMap(
-        Either.try(() => Lossless.parse(text.slice(0, endOfFirstValue(text)), null, spelledNumber)),
+        Either.try(() => Lossless.parse(first, null, spelledNumber)),
         decodeValue
       ))
     return spelledRight ? Either.mapLeft(value, () => "malformed" as const) : Either.left("malformed")

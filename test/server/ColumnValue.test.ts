@@ -149,7 +149,31 @@ describe("values of declared columns", () => {
       }).pipe(Effect.provide(inProcess())))
   }
 
-  for (const upload of ["AAEi_w==", "AAEi/w", "AAEi/w===", "AA Ei", "\t", "\\x00ff", 5, true, ["AA=="]]) {
+  it("bytea: a binary of any size is taken [values.md §4]", () => {
+    const large = "A".repeat(40_000_000)
+    assert.strictEqual(conversions.bytea(large)?.length, large.length + 2)
+    assert.isUndefined(conversions.bytea(large + "="))
+  })
+
+  for (
+    const upload of [
+      "AAEi_w==",
+      "=",
+      "==",
+      "====",
+      "A===",
+      "A=AA",
+      "AA==AAAA",
+      "AAEi/w",
+      "AAEi/w===",
+      "AA Ei",
+      "\t",
+      "\\x00ff",
+      5,
+      true,
+      ["AA=="]
+    ]
+  ) {
     it.effect(`bytea: ${JSON.stringify(upload)} is refused with its chunk [values.md §3 A5]`, () =>
       Effect.gen(function*() {
         yield* a.connect(false)

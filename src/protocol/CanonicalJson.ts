@@ -60,8 +60,13 @@ export const encodeString = (text: string): string =>
  */
 export const encodeNumber = (value: number): string => value === 0 && 1 / value < 0 ? "-0" : String(value)
 
+type IntegerText = (value: bigint) => string
+
+/** A number of the hash goes through binary64 (hashing.md §1.1). */
+const rounded: IntegerText = (value) => encodeNumber(Number(value))
+
 /** The canonical text of anything but an array or object, `undefined` for those. */
-const encodeScalar = (value: unknown): string | undefined => {
+const encodeScalar = (value: unknown, integer: IntegerText): string | undefined => {
   switch (typeof value) {
     case "string":
       return encodeString(value)
@@ -70,7 +75,7 @@ const encodeScalar = (value: unknown): string | undefined => {
     case "boolean":
       return value ? "true" : "false"
     case "bigint":
-      return encodeNumber(Number(value))
+      return integer(value)
     case "object":
       return value === null ? "null" : undefined
     default:
@@ -140,7 +145,7 @@ const open = (value: unknown): Frame =>
     : openObject(isObject(value) ? value : noMembers)
 
 /** Explicit frames instead of recursion: the depth of what a server sends must not decide about our stack. */
-const encodeFrames = (value: unknown): string => {
+const encodeFrames = (value: unknown, integer: IntegerText): string => {
   const parents: Array<Frame> = []
   let frame = open(value)
   let text = ""
@@ -163,7 +168,7 @@ const encodeFrames = (value: unknown): string => {
       text += frame.separator
     }
     frame.separator = ","
-    const scalar = encodeScalar(child)
+    const scalar = encodeScalar(child, integer)
     if (scalar === undefined) {
       parents.push(frame)
       frame = open(child)
@@ -189,14 +194,34 @@ const encodeFrames = (value: unknown): string => {
  * @category encoding
  * @since 0.1.0
  */
-export const encode = (value: unknown): string => encodeScalar(value) ?? encodeFrames(value)
+export const encode = (value: unknown): string => encodeScalar(value, rounded) ?? encodeFrames(value, rounded)
 
-interface Extent {
+/**
+ * As {@link encode}, but a `bigint` keeps its digits (wire.md §12, `exact_integers`).
+ *
+ * @category encoding
+ * @since 0.1.0
+ */
+export const encodeExact = (value: unknown): string => encodeScalar(value, String) ?? encodeFrames(value, String)
+
+/**
+ * How deep the arrays and objects of a value nest, and whether all of its numbers are finite.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Extent {
   readonly depth: number
   readonly finite: boolean
 }
 
-const extent = (value: unknown): Extent => {
+/**
+ * Measures a parsed JSON value, level by level: its depth does not matter to the stack.
+ *
+ * @category getters
+ * @since 0.1.0
+ */
+export const extent = (value: unknown): Extent => {
   let depth = 0
   let finite = true
   let level: Array<unknown> = [value]

@@ -7,7 +7,7 @@
 import * as Data from "effect/Data"
 import * as Either from "effect/Either"
 import * as Lossless from "lossless-json"
-import { wellFormed } from "./JsonText.js"
+import { valueOf, wellFormed } from "./JsonText.js"
 
 /**
  * The text is not JSON.
@@ -25,15 +25,15 @@ export class InvalidJson extends Data.TaggedError("InvalidJson")<{}> {
 // costs time only.
 const longInteger = /(?:^|[[:,\s])-?\d{16,}(?:[\s,\]}]|$)/
 const integer = /^-?\d+$/
+const longestInteger = "-9223372036854775808".length
 
 const parseNumber = (text: string): number | bigint => {
   const value = Number(text)
   if (Number.isSafeInteger(value) || !integer.test(text)) return value
+  if (text.length > longestInteger) return value
   const exact = BigInt(text)
   return BigInt.asIntN(64, exact) === exact ? exact : value
 }
-
-const lastWins: Lossless.ParseOptions = { parseNumber, onDuplicateKey: ({ newValue }) => newValue }
 
 /**
  * Parses JSON text like `JSON.parse`, but an integer (digits only) beyond ±(2^53−1) and within 64 bits becomes a
@@ -53,7 +53,8 @@ const lastWins: Lossless.ParseOptions = { parseNumber, onDuplicateKey: ({ newVal
  */
 export const parse = (text: string): unknown => {
   const source = wellFormed(text)
-  return longInteger.test(source) ? Lossless.parse(source, null, lastWins) : JSON.parse(source)
+  const rounded: unknown = JSON.parse(source)
+  return longInteger.test(source) ? valueOf(source, parseNumber) : rounded
 }
 
 /**

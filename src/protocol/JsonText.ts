@@ -192,6 +192,76 @@ export const firstValue = (text: string): ValueExtent => {
 }
 
 /**
+ * Gives an object a member of its own, also where its name is that of the prototype.
+ *
+ * @internal
+ */
+export const setMember = (members: Record<string, unknown>, name: string, value: unknown): void => {
+  if (name === "__proto__") {
+    Object.defineProperty(members, name, { value, configurable: true, enumerable: true, writable: true })
+  } else {
+    members[name] = value
+  }
+}
+
+const words: Readonly<Record<string, unknown>> = { true: true, false: false, null: null }
+
+/**
+ * The value of a text that is known to be JSON, with numbers as `number` reads them. Containers are kept in a list: the
+ * depth of what somebody sends must not decide about our stack.
+ *
+ * @category decoding
+ * @since 0.1.0
+ */
+export const valueOf = (json: string, number: (literal: string) => unknown): unknown => {
+  const outer: Array<Array<unknown> | Record<string, unknown>> = []
+  let inner: Array<unknown> | Record<string, unknown> = []
+  let name: string | undefined
+  const put = (value: unknown): void => {
+    if (Array.isArray(inner)) inner.push(value)
+    else setMember(inner, name ?? "", value)
+    name = undefined
+  }
+  const open = (value: Array<unknown> | Record<string, unknown>): void => {
+    put(value)
+    outer.push(inner)
+    inner = value
+  }
+  for (let at = skipSpace(json, 0); at < json.length; at = skipSpace(json, at)) {
+    const start = at
+    at += 1
+    switch (json[start]) {
+      case ",":
+      case ":":
+        break
+      case "{":
+        open({})
+        break
+      case "[":
+        open([])
+        break
+      case "}":
+      case "]":
+        inner = outer.pop() ?? []
+        break
+      case "\"": {
+        at = stringEnd(json, start)
+        const text = unquote(json.slice(start, at))
+        if (name === undefined && !Array.isArray(inner)) name = text
+        else put(text)
+        break
+      }
+      default: {
+        at = after(bare, json, start)
+        const literal = json.slice(start, at)
+        put(literal in words ? words[literal] : number(literal))
+      }
+    }
+  }
+  return Array.isArray(inner) ? inner[0] : undefined
+}
+
+/**
  * The top-level members of a JSON object in their order in the text, so that single values can be replaced without
  * respelling the others. `undefined` if the text is no JSON object.
  *

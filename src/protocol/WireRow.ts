@@ -6,6 +6,8 @@
  */
 import * as ParseResult from "effect/ParseResult"
 import * as Schema from "effect/Schema"
+import { extent } from "./CanonicalJson.js"
+import { setMember } from "./JsonText.js"
 
 /**
  * A key on the wire: the lowercase name of the key column and its text (wire.md §2.1). The value is not trusted to be a
@@ -108,14 +110,30 @@ const asInteger = (value: unknown): number | undefined =>
 
 const largest = 2 ** 63 - 1024
 
-/** Beyond 2^53 it is only rounded, into the range, which keeps its order against every counter there is. */
+/**
+ * Beyond 2^53 an integer is only rounded, which keeps its order against every counter there is. Those of the 64-bit range
+ * come as `bigint` (`ExactJson`) and stay below 2^63; a number that is as large was out of range before it was rounded.
+ */
 const asInteger64 = (value: unknown): number | undefined => {
-  if (typeof value === "bigint") return Math.min(Number(value), largest)
-  if (typeof value === "number" && Number.isInteger(value) && value >= -(2 ** 63) && value <= largest) return value
+  if (typeof value === "bigint") return Math.max(-largest, Math.min(Number(value), largest))
+  if (typeof value === "number" && Number.isInteger(value) && Math.abs(value) <= largest) return value
   return isAbsent(value) ? 0 : undefined
 }
 
 const asKey = (value: unknown): WireKey | undefined => isMembers(value) ? value : isAbsent(value) ? {} : undefined
+
+const onlyTexts = (key: WireKey): boolean => {
+  for (const name in key) {
+    if (typeof key[name] !== "string") return false
+  }
+  return true
+}
+
+/** Members of a key that are none of ours must be numbers of binary64 all the same (wire.md §1.4). */
+const asRequestKey = (value: unknown): WireKey | undefined => {
+  const key = asKey(value)
+  return key === undefined || onlyTexts(key) || extent(key).finite ? key : undefined
+}
 
 const member = <A>(members: Members, name: string, as: (value: unknown) => A | undefined): A | Fault =>
   as(members[name]) ?? new Fault([name])
@@ -179,7 +197,7 @@ export const foldNames = (value: Members, known: ReadonlySet<string>): Members =
   const folded: Record<string, unknown> = {}
   for (const [name, member] of Object.entries(value)) {
     const lower = name.toLowerCase()
-    folded[known.has(lower) ? lower : name] = member
+    setMember(folded, known.has(lower) ? lower : name, member)
   }
   return folded
 }
@@ -188,6 +206,7 @@ export const foldNames = (value: Members, known: ReadonlySet<string>): Members =
 const isPushRequestRow = (value: unknown): value is PushRequestRow =>
   isMembers(value) && typeof value["schema"] === "string" && typeof value["table"] === "string" &&
   typeof value["op"] === "string" && Number.isSafeInteger(value["base_row_version"]) && isMembers(value["key"]) &&
+  onlyTexts(value["key"]) &&
   Object.keys(value).length === (value["payload"] === undefined ? 5 : 6)
 
 const decodePushRequestRow = (value: unknown): PushRequestRow | Fault => {
@@ -197,7 +216,7 @@ const decodePushRequestRow = (value: unknown): PushRequestRow | Fault => {
   const members = foldNames(given, requestMembers)
   const schema = member(members, "schema", asText)
   const table = member(members, "table", asText)
-  const keyObject = member(members, "key", asKey)
+  const keyObject = member(members, "key", asRequestKey)
   const op = member(members, "op", asText)
   const version = member(members, "base_row_version", asInteger64)
   if (isFault(schema)) return schema

@@ -6,7 +6,7 @@
 import { Buffer } from "node:buffer"
 import * as CanonicalJson from "../protocol/CanonicalJson.js"
 import * as ExactText from "./ExactText.js"
-import type { ColumnKind } from "./TableDeclaration.js"
+import type { ColumnKind, ServerColumn } from "./TableDeclaration.js"
 import { timestamptz } from "./Timestamp.js"
 
 /**
@@ -169,4 +169,19 @@ export const conversions: Readonly<Record<ColumnKind, Conversion>> = {
   bytea,
   timestamptz: time,
   json: ExactText.encode
+}
+
+/** Stands for the time of the commit; JSON text never holds it raw. */
+const commitTime = "\u0001"
+
+/**
+ * The stored JSON text of a column's default; U+0001 where it is the time of the commit.
+ *
+ * @since 0.1.0
+ * @category conversions
+ */
+export const defaultText = (column: Pick<ServerColumn, "kind" | "default">): string => {
+  if (column.default === undefined || column.default === null) return "null"
+  if (column.kind === "timestamptz" && column.default === "now()") return commitTime
+  return conversions[column.kind](column.default) ?? "null"
 }

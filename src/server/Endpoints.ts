@@ -231,7 +231,8 @@ export const createSnapshot = answered(
     const server = yield* SyncServer
     const malformed = refused("snapshot_session_invalid", "Failed to parse snapshot session request")
     const text = yield* bodyText(malformed)
-    const request = text.trim() === ""
+    if (!RequestBody.endsWell(text)) return yield* malformed
+    const request = RequestBody.isBlank(text)
       ? undefined
       : yield* Effect.mapError(decodeSnapshotSession(text), () => malformed)
     const asked = request?.source_replacement

@@ -4,38 +4,15 @@
  *
  * @since 0.1.0
  */
-import { Buffer } from "node:buffer"
 import * as CanonicalJson from "../protocol/CanonicalJson.js"
 
-const isObject = (value: unknown): value is Readonly<Record<string, unknown>> =>
-  typeof value === "object" && value !== null
-
-/** Deepest nesting the store takes: SQLite's own JSON functions end at 1000. */
-const maxDepth = 900
-
 /**
- * Whether a value nests deeper than the store can hold.
+ * Deepest nesting the store takes: SQLite's own JSON functions end at 1000.
  *
  * @since 0.1.0
- * @category predicates
+ * @category constants
  */
-export const tooDeep = (value: unknown, depth = 0): boolean =>
-  isObject(value) && (depth >= maxDepth || Object.values(value).some((child) => tooDeep(child, depth + 1)))
-
-const holdsBigint = (value: unknown): boolean =>
-  typeof value === "bigint" || (isObject(value) && Object.values(value).some(holdsBigint))
-
-const byUtf8 = (left: string, right: string) => Buffer.compare(Buffer.from(left), Buffer.from(right))
-
-const encodeExact = (value: unknown): string => {
-  if (typeof value === "bigint") return String(value)
-  if (Array.isArray(value)) return "[" + value.map(encodeExact).join(",") + "]"
-  if (!isObject(value)) return CanonicalJson.encode(value)
-  const members = Object.keys(value).sort(byUtf8).map((name) =>
-    CanonicalJson.encodeString(name) + ":" + encodeExact(value[name])
-  )
-  return "{" + members.join(",") + "}"
-}
+export const maxNesting = 900
 
 /**
  * The stored text of a parsed value. A `bigint` is an integer beyond ±(2^53−1) and keeps its digits.
@@ -43,7 +20,7 @@ const encodeExact = (value: unknown): string => {
  * @since 0.1.0
  * @category encoding
  */
-export const encode = (value: unknown): string => holdsBigint(value) ? encodeExact(value) : CanonicalJson.encode(value)
+export const encode = CanonicalJson.encodeExact
 
 const longDigits = /\d{16}/
 

@@ -7,6 +7,7 @@ import * as Schema from "effect/Schema"
 import { Capabilities, ChangeEvent, CommitResponse, ConnectResponse, HealthDocument } from "../protocol/Wire.js"
 import { PushChunkResponse, PushSessionResponse, SnapshotSession } from "../protocol/Wire.js"
 import { bundleRow, snapshotRow } from "./BundleText.js"
+import * as ExactText from "./ExactText.js"
 import type { BundlePage, HistoryPage } from "./History.js"
 import type { CreateOutcome } from "./Push.js"
 import type { ConnectOutcome } from "./ScopeState.js"
@@ -228,7 +229,7 @@ export const refusal = (error: SyncRefused): string => {
     error: json(error.code),
     message: json(error.message),
     ...(first === undefined ? {} : { conflict: first, conflicts: array([first, ...others]) }),
-    ...(error.rows === undefined ? {} : { rows: json(error.rows) }),
+    ...(error.rows === undefined ? {} : { rows: ExactText.encode(error.rows) }),
     ...(error.sourceId === undefined ? {} : { source_id: json(error.sourceId) }),
     ...(error.replacedBySourceId ? { replaced_by_source_id: json(error.replacedBySourceId) } : {})
   })

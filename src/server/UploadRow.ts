@@ -4,10 +4,12 @@
  *
  * @since 0.1.0
  */
+import * as CanonicalJson from "../protocol/CanonicalJson.js"
+import * as JsonText from "../protocol/JsonText.js"
 import type { Op, PushRequestRow, WireKey } from "../protocol/Wire.js"
 import { hiddenColumn } from "../protocol/Wire.js"
 import type { RefusedRow } from "../protocol/WireError.js"
-import { bytea, conversions } from "./ColumnValue.js"
+import { bytea, conversions, defaultText } from "./ColumnValue.js"
 import * as ExactText from "./ExactText.js"
 import type { StagedRow } from "./ServerStorage.js"
 import type { ServerColumn, ServerTable, ServerTables } from "./TableDeclaration.js"
@@ -50,17 +52,6 @@ const keyOf = (table: ServerTable, key: WireKey): string | Invalid => {
     : new Invalid(`row key ${name} must use canonical dashed lowercase UUID text`)
 }
 
-/** Why a value fits no JSON the server could emit again. */
-const unstorable = (value: unknown): string | undefined => {
-  if (typeof value === "number") return Number.isFinite(value) ? undefined : "a number is out of range"
-  if (typeof value !== "object" || value === null) return undefined
-  for (const member of Object.values(value)) {
-    const problem = unstorable(member)
-    if (problem !== undefined) return problem
-  }
-  return undefined
-}
-
 /** Members under lowercase names; `twice` is a name that occurs in two spellings. */
 const fold = (payload: Members): { readonly members: Members; readonly twice: string | undefined } | Invalid => {
   const names = Object.keys(payload)
@@ -71,7 +62,7 @@ const fold = (payload: Members): { readonly members: Members; readonly twice: st
     const lower = name.toLowerCase()
     if (!identifier.test(lower)) return new Invalid(`invalid payload column name ${JSON.stringify(name)}`)
     if (Object.hasOwn(members, lower)) twice = lower
-    members[lower] = payload[name]
+    JsonText.setMember(members, lower, payload[name])
   }
   return { members, twice }
 }
@@ -80,15 +71,6 @@ interface StoredPayload {
   readonly payload: string
   readonly partial: boolean
   readonly problem: string | undefined
-}
-
-/** Stands for the time of the commit; JSON text never holds it raw. */
-const commitTime = "\u0001"
-
-const defaultText = (column: ServerColumn): string => {
-  if (column.default === undefined || column.default === null) return "null"
-  if (column.kind === "timestamptz" && column.default === "now()") return commitTime
-  return conversions[column.kind](column.default) ?? "null"
 }
 
 /** A row of a table with declared columns: sorted members, each converted; the first thing wrong becomes the problem. */
@@ -135,10 +117,10 @@ const payloadOf = (table: ServerTable, op: Op, key: string, payload: unknown): S
       return new Invalid(`payload binary field ${table.name}.${binary.name} must be valid base64`)
     }
   }
-  const problem = unstorable(members)
-  if (problem !== undefined) return new Invalid(`payload for ${table.name} cannot be stored: ${problem}`)
+  const { depth, finite } = CanonicalJson.extent(members)
+  if (!finite) return new Invalid(`payload for ${table.name} cannot be stored: a number is out of range`)
   const complete = Object.hasOwn(members, column) ? members : { ...members, [column]: key }
-  const stored = ExactText.tooDeep(complete)
+  const stored = depth > ExactText.maxNesting
     ? { payload: "{}", partial: false, problem: "the payload is nested too deeply" }
     : table.columns === undefined
     ? { payload: ExactText.encode(complete), partial: op === "UPDATE", problem: undefined }

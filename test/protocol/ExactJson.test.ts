@@ -1,6 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Either, FastCheck } from "effect"
-import { ExactJson } from "oversqlite/protocol"
+import { CanonicalJson, ExactJson } from "oversqlite/protocol"
 import { int64, json, seeded, text } from "./arbitraries.js"
 
 /** A tree with integers of all 64 bits in it. */
@@ -73,6 +73,16 @@ describe("ExactJson", () => {
     assert.deepStrictEqual(ExactJson.parse("{\"a\":1,\"a\":\"\\ud800\"}"), { a: "\ufffd" })
     assert.deepStrictEqual(ExactJson.parse("{\"a\":9007199254740993,\"a\":\"\\ud800\"}"), { a: "\ufffd" })
     assert.deepStrictEqual(ExactJson.parse("{\"a\":1,\"a\":9007199254740993}"), { a: 9007199254740993n })
+  })
+
+  it("reads any depth, and a member called __proto__, with long integers as without [wire.md §1.4]", () => {
+    const deep = (inner: string) => "[{\"a\":".repeat(50_000) + inner + "}]".repeat(50_000)
+    for (const number of ["1", "9007199254740993"]) {
+      assert.strictEqual(CanonicalJson.encodeExact(ExactJson.parse(deep(number))), deep(number))
+      const parsed = ExactJson.parse(`{"__proto__":{"b":[]},"a":${number}}`)
+      assert.strictEqual(ExactJson.stringify(parsed), `{"__proto__":{"b":[]},"a":${number}}`)
+      assert.deepStrictEqual(Object.keys(Object(parsed)), ["__proto__", "a"])
+    }
   })
 
   it.each([

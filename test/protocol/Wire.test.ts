@@ -203,7 +203,8 @@ describe("Wire", () => {
     const decode = (text: string) =>
       Schema.decodeUnknownSync(Wire.PushSessionRequest)(ExactJson.parse(text)).source_bundle_id
     assert.strictEqual(decode("{\"source_bundle_id\":9223372036854775807}"), 2 ** 63 - 1024)
-    assert.strictEqual(decode("{\"source_bundle_id\":-9223372036854775808}"), -(2 ** 63))
+    assert.strictEqual(decode("{\"source_bundle_id\":-9223372036854775808}"), 1024 - 2 ** 63)
+    assert.throws(() => decode("{\"source_bundle_id\":-9223372036854775809}"))
     assert.throws(() => decode("{\"source_bundle_id\":9223372036854775808}"))
     assert.throws(() => decode("{\"source_bundle_id\":\"1\"}"))
   })

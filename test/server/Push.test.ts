@@ -3,7 +3,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { Effect, TestClock } from "effect"
 import { SyncServer } from "oversqlite/server"
 import { device, id, insert, outcome, remove, update, user } from "./support/Device.js"
-import { inProcess } from "./support/TestServer.js"
+import { ask, inProcess } from "./support/TestServer.js"
 
 const a = device("source-a")
 const b = device("source-b")
@@ -155,6 +155,20 @@ describe("chunks", () => {
         }
       ])
     }).pipe(Effect.provide(inProcess())))
+})
+
+describe("refusals", () => {
+  for (const value of ["9007199254740993", "[".repeat(9000) + "9007199254740993" + "]".repeat(9000), "\"<&>\""]) {
+    it.effect(`show a key as it was sent: ${value.slice(0, 20)} [wire.md §2.1, §12]`, () =>
+      Effect.gen(function*() {
+        yield* a.connect(false)
+        const rows = `[{"schema":"business","table":"users","op":"DELETE","key":{"id":${value}}}]`
+        const answer = yield* ask(`/sync/push-sessions/${id(1)}/chunks`, { body: `{"rows":${rows}}` })
+        assert.strictEqual(answer.status, 400, answer.text)
+        const text = value.replace(/[<>&]/g, (character) => `\\u00${character.charCodeAt(0).toString(16)}`)
+        assert.include(answer.text, `"key":{"id":${text}}`)
+      }).pipe(Effect.provide(inProcess())))
+  }
 })
 
 describe("session ids in the path", () => {

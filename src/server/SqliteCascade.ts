@@ -5,6 +5,7 @@
  * @since 0.1.0
  */
 import { literal } from "../storage/SqlText.js"
+import { defaultText } from "./ColumnValue.js"
 import type { Catalog } from "./SqliteSchema.js"
 import type { DeleteAction, ServerReference, ServerTable } from "./TableDeclaration.js"
 
@@ -136,13 +137,15 @@ const capture = (edges: ReadonlyArray<Edge>): string => {
 /** The JSON text a reference gets when its parent goes. */
 const detached = (edge: Edge): string => {
   const column = edge.child.columns?.find((_) => _.name === edge.reference.column)
-  const value = edge.reference.onDelete === "set default" ? column?.default ?? null : null
-  return JSON.stringify(value)
+  return edge.reference.onDelete === "set default" && column !== undefined ? defaultText(column) : "null"
 }
+
+/** A literal in which no colon begins the name of a parameter. */
+const opaque = (text: string): string => literal(text).replaceAll(":", ":' || '")
 
 const detach = (edge: Edge): string => `
   UPDATE server_row SET version = :bundle,
-    payload = json_set(payload, '$.${edge.reference.column}', json(${literal(detached(edge))}))
+    payload = json_set(payload, '$.${edge.reference.column}', json(${opaque(detached(edge))}))
   WHERE scope_id = :scope AND table_id = ${edge.childId} AND payload IS NOT NULL AND key IN (
     SELECT c.key FROM temp.server_cascade AS f CROSS JOIN ${referring(edge, "f")}
     WHERE f.table_id = ${edge.parentId})`

@@ -7,6 +7,8 @@ import * as HttpServerRequest from "@effect/platform/HttpServerRequest"
 import * as HttpServerResponse from "@effect/platform/HttpServerResponse"
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
+import { Buffer, isUtf8 } from "node:buffer"
+import { IncomingMessage } from "node:http"
 import { BaseBundleHashHeader, SourceIdHeader } from "../protocol/Wire.js"
 import type { WireErrorCode } from "../protocol/WireError.js"
 import type { Actor } from "./Actor.js"
@@ -90,6 +92,19 @@ export const answered = <R>(
   )
 
 /**
+ * The source id of a request as it was sent: header values are bytes, one per character, and a source id is their UTF-8
+ * (wire.md §1.2). Of several header lines, which Node joins, the first counts.
+ */
+const sourceIdOf = (request: HttpServerRequest.HttpServerRequest): Effect.Effect<string> => {
+  const name = SourceIdHeader.toLowerCase()
+  const { source } = request
+  const lines = source instanceof IncomingMessage ? source.headersDistinct[name] : undefined
+  const bytes = Buffer.from(lines?.[0] ?? request.headers[name] ?? "", "latin1")
+  // Two ids must not become one by what replaces their bad bytes.
+  return isUtf8(bytes) ? Effect.succeed(bytes.toString("utf8").trim()) : Effect.dieMessage("source id is not UTF-8")
+}
+
+/**
  * Who is asking, in the order of the checks: token, user, source (wire.md §1.2).
  *
  * @since 0.1.0
@@ -103,7 +118,7 @@ export const actor: Effect.Effect<
   const request = yield* HttpServerRequest.HttpServerRequest
   const userId = yield* (yield* Authentication)(request)
   if (userId.trim() === "") return yield* refused("authentication_failed", "user id is required")
-  const sourceId = (request.headers[SourceIdHeader.toLowerCase()] ?? "").trim()
+  const sourceId = yield* sourceIdOf(request)
   if (sourceId === "") return yield* refused("invalid_request", `${SourceIdHeader} header is required`)
   return { userId, sourceId }
 })

@@ -158,8 +158,8 @@ export const run = Effect.fnUntraced(function*(work: LoopWork): Effect.fn.Return
           yield* Effect.logWarning(`background work waits for a correction: ${error.message}`)
           stuck = yield* Effect.orElseSucceed(db.read(PendingGlance.trace(undefined)), () => undefined)
           const { writtenDuringUpload } = yield* Session.memory
-          // A write that came while the upload was under way may have been the correction.
-          if (direction === "push" && writtenDuringUpload) state = Rules.writtenMeanwhile(state, now, pauses)
+          // A write that came while the refused upload was under way may have been the correction.
+          if (error._tag === "UploadRefused" && writtenDuringUpload) state = Rules.writtenMeanwhile(state, now, pauses)
           return
         }
         default:

@@ -98,6 +98,35 @@ describe("uploads that wait for a correction [retry-and-loops.md §4.3]", () => 
       }])
     }))
 
+  it.scoped("a write during an earlier refused upload does not count for the LocalDataError of a later push [retry-and-loops.md §4.3]", () =>
+    Effect.gen(function*() {
+      const world = yield* makeWorld()
+      const a = yield* world.attached(steady)
+      yield* insert(a, "u1")
+      yield* world.network.fault(
+        "push chunk",
+        (exchange, ask) =>
+          Effect.zipRight(a.run("UPDATE users SET name = 'Right' WHERE id = 'u1'"), refusal(exchange, ask))
+      )
+      yield* Effect.forkScoped(a.sync.run)
+      yield* secondsPass(10)
+      assert.deepStrictEqual(yield* summary(a), running)
+      yield* a.run("UPDATE users SET score = 5 WHERE id = 'u1'")
+      yield* a.run("UPDATE _sync_apply_state SET apply_mode = 1")
+      yield* a.run("UPDATE users SET name = x'00' WHERE id = 'u1'")
+      yield* a.run("UPDATE _sync_apply_state SET apply_mode = 0")
+      let pushes = 0
+      let pushing = false
+      yield* Effect.forkScoped(Stream.runForEach(a.sync.status, ({ running }) =>
+        Effect.sync(() => {
+          if (!pushing && running === "pushPending") pushes++
+          pushing = running === "pushPending"
+        })))
+      yield* secondsPass(60)
+      assert.isAtMost(pushes, 1)
+      assert.deepStrictEqual(yield* summary(a), { state: "blocked", error: "LocalDataError" })
+    }))
+
   it.scoped("LocalDataError of a push: no push until the row is corrected", () =>
     Effect.gen(function*() {
       const world = yield* makeWorld()

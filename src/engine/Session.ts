@@ -47,9 +47,9 @@ export interface Memory {
   readonly uploadsPaused: boolean
   readonly downloadsPaused: boolean
   readonly resolver: ConflictResolver
-  /** Request hash of the upload that was refused last without a definite reason (push.md §5.2). */
+  /** Request hash of the upload that was refused last without a definite reason, until a success (push.md §5.2). */
   readonly refusedRequestHash: string
-  /** Rows were written while the upload that was refused last was under way. */
+  /** Rows were written while the upload that was refused last was under way; says nothing about other failures. */
   readonly writtenDuringUpload: boolean
   /** A `rebuild` of this instance has met a divergence; the next one goes around it (recovery.md §5.4). */
   readonly diverged: boolean

@@ -71,7 +71,7 @@ export const refuse = (
     const db = yield* SyncDatabase
     // The freeze has left no dirty row behind: those that are there now were written since.
     const writtenDuringUpload = yield* db.transaction(Effect.zipLeft(DirtyRows.exists, Outbox.thaw))
-    yield* Session.remember({ refusedRequestHash: "", writtenDuringUpload })
+    yield* Session.remember({ writtenDuringUpload })
     const rows = yield* namedRows(refusal)
     return yield* raise((operation) =>
       new UploadRefused({

@@ -4,6 +4,7 @@
  * @since 0.1.0
  */
 import * as Schema from "effect/Schema"
+import { isWireErrorCode } from "../protocol/WireError.js"
 import type { SyncAction } from "./SyncOperation.js"
 import { SyncOperation } from "./SyncOperation.js"
 
@@ -52,6 +53,16 @@ export const sentence = (
   `${error.operation}: ${whatHappened}; ${
     error.retryable ? "the same call may succeed later" : "the same call will fail again"
   }; ${advice[error.action]}`
+
+/**
+ * An answer in words: its status, and the server's code if it is one of the catalogue. Anything else in that place is
+ * free text of somebody on the way and stays out of messages (errors.md, general rule 4).
+ *
+ * @since 0.1.0
+ * @category formatting
+ */
+export const answerInWords = (status: number, serverCode: string): string =>
+  isWireErrorCode(serverCode) ? `${status} ${serverCode}` : String(status)
 
 interface Told extends Error {
   readonly code: string

@@ -5,7 +5,7 @@
  */
 import * as Duration from "effect/Duration"
 import * as Schema from "effect/Schema"
-import { fields, sentence, taggedError } from "./ErrorFields.js"
+import { answerInWords, fields, sentence, taggedError } from "./ErrorFields.js"
 import type { SyncAction } from "./SyncOperation.js"
 import { RowRef, SyncRequest } from "./SyncOperation.js"
 
@@ -107,7 +107,7 @@ export class TransportError extends taggedError<TransportError>()(
     return sentence(
       this,
       this.code === "status"
-        ? `${this.request} was answered with status ${this.status ?? 0} ${this.serverCode ?? ""}`.trimEnd()
+        ? `${this.request} was answered with status ${answerInWords(this.status ?? 0, this.serverCode ?? "")}`
         : `${this.request} failed (${this.code})`
     )
   }

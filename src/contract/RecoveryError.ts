@@ -5,7 +5,7 @@
  */
 import * as Schema from "effect/Schema"
 import type { ConflictInput } from "./ConflictResolution.js"
-import { fields, forLogs, sentence, taggedError } from "./ErrorFields.js"
+import { answerInWords, fields, forLogs, sentence, taggedError } from "./ErrorFields.js"
 import type { SyncAction } from "./SyncOperation.js"
 import { RowRef, SourceRecoveryReason, SyncRequest } from "./SyncOperation.js"
 
@@ -163,7 +163,9 @@ export class UploadRefused extends taggedError<UploadRefused>()(
   override get message(): string {
     return sentence(
       this,
-      `the server refused the upload (${this.request}, ${this.status} ${this.serverCode}), ${this.rows.length} rows named`
+      `the server refused the upload (${this.request}, ${
+        answerInWords(this.status, this.serverCode)
+      }), ${this.rows.length} rows named`
     )
   }
 }

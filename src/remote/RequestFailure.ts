@@ -6,6 +6,7 @@
 import * as Data from "effect/Data"
 import type * as Duration from "effect/Duration"
 import type * as Effect from "effect/Effect"
+import { answerInWords } from "../contract/ErrorFields.js"
 import type { CredentialsMismatch, ProtocolError, RetryExhausted } from "../contract/SyncError.js"
 import { TransportError } from "../contract/SyncError.js"
 import type { SyncOperation, SyncRequest } from "../contract/SyncOperation.js"
@@ -28,7 +29,7 @@ export class Refusal extends Data.TaggedError("Refusal")<{
   readonly retryAfter?: Duration.Duration | undefined
 }> {
   override get message(): string {
-    return `${this.request} was answered with status ${this.status} ${this.serverCode}`.trimEnd()
+    return `${this.request} was answered with status ${answerInWords(this.status, this.serverCode)}`
   }
 }
 

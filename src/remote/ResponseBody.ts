@@ -134,18 +134,18 @@ const toText = (bytes: Uint8Array): Effect.Effect<string, BodyFault> =>
 const toFailure =
   (request: SyncRequest, response: HttpClientResponse) =>
   (fault: BodyFault): Effect.Effect<never, TransportError | ProtocolError> =>
-  raise((operation) =>
-    fault.code === "not_text"
-      ? new ProtocolError({ operation, request, rule: "invalid_json", expected: "UTF-8" })
-      : new TransportError({
-        operation,
-        request,
-        code: fault.code,
-        // Unread, the answer still says whether the request has succeeded.
-        ...(fault.code === "response_too_large" ? { status: response.status } : {}),
-        ...(fault.cause === undefined ? {} : { cause: fault.cause })
-      })
-  )
+    raise((operation) =>
+      fault.code === "not_text"
+        ? new ProtocolError({ operation, request, rule: "invalid_json", expected: "UTF-8" })
+        : new TransportError({
+          operation,
+          request,
+          code: fault.code,
+          // Unread, the answer still says whether the request has succeeded.
+          ...(fault.code === "response_too_large" ? { status: response.status } : {}),
+          ...(fault.cause === undefined ? {} : { cause: fault.cause })
+        })
+    )
 
 /**
  * The whole body as text. Whatever the outcome, the connection is free afterwards.

@@ -52,6 +52,24 @@ const thawed = (device: Device, rows: ReadonlyArray<string> = allPending) =>
     yield* checkInvariants(device)
   })
 
+describe("free text in place of a code", () => {
+  const text = "The token eyJhbGciOi.SECRET of ann may not write row u1"
+
+  it.scoped("is a field of errors and stays out of their messages [errors.md §1, rule 4]", () =>
+    Effect.gen(function*() {
+      const { device, world } = yield* pending
+      yield* world.network.fault("push create", answered(403, { error: text }))
+      const failed = yield* Effect.flip(device.sync.pushPending)
+      assert.notInclude(failed.message, "SECRET")
+      assert.include(failed.message, "status 403;")
+      assert.strictEqual(failed._tag === "TransportError" ? failed.serverCode : "", text)
+      yield* world.network.fault("push chunk", answered(413, { error: text }), 3)
+      const refusedUpload = yield* refusedPush(device)
+      assert.notInclude(refusedUpload.message, "SECRET")
+      assert.strictEqual(refusedUpload.serverCode, text)
+    }))
+})
+
 describe("a definite refusal", () => {
   const definite: ReadonlyArray<readonly [Route, status: number, code: string, request: string]> = [
     ["push chunk", 400, "push_chunk_invalid", "push_chunk_upload"],
@@ -163,6 +181,19 @@ describe("a refusal that may be an accident", () => {
         assert.strictEqual((yield* device.sync.pushPending).outcome, "committed")
       }))
   }
+
+  it.scoped("is refused at the first answer from then on, until a correction [push.md §5.2]", () =>
+    Effect.gen(function*() {
+      const { device, world } = yield* pending
+      yield* world.network.fault("push commit", refused(500, "push_session_commit_failed"), 100)
+      assert.strictEqual((yield* Effect.flip(device.sync.pushPending))._tag, "TransportError")
+      for (let round = 0; round < 4; round++) {
+        yield* refusedPush(device)
+        yield* thawed(device)
+      }
+      yield* device.run("UPDATE users SET name = 'Robert' WHERE id = 'u2'")
+      assert.strictEqual((yield* Effect.flip(device.sync.pushPending))._tag, "TransportError")
+    }))
 
   it.scoped("is forgotten by a success and by other rows [push.md §5.2]", () =>
     Effect.gen(function*() {

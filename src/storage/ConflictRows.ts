@@ -10,7 +10,7 @@ import type { LocalDataError } from "../contract/SyncError.js"
 import * as DirtyRows from "./DirtyRows.js"
 import * as Outbox from "./Outbox.js"
 import * as RowApply from "./RowApply.js"
-import { hasKey, identifier, literal, localObject } from "./SqlText.js"
+import { hasKey, identifier, localObject } from "./SqlText.js"
 import { SyncDatabase } from "./SyncDatabase.js"
 import type { SyncTable } from "./SyncTable.js"
 
@@ -167,14 +167,21 @@ const findSwept = Effect.fnUntraced(function*(): Effect.fn.Return<
 > {
   const db = yield* SyncDatabase
   const { tables } = yield* db.tables
-  const perTable = tables.map((table) =>
-    `SELECT ${literal(table.name)} AS "table", d.key_json AS key FROM _sync_dirty_rows AS d
-      WHERE d.table_name = ${literal(table.name)} AND ${DirtyRows.isSwept(table)}`
+  const pending = yield* db.all<{ readonly name: string }>(
+    `SELECT e.value AS name FROM json_each(?) AS e
+      WHERE EXISTS (SELECT 1 FROM _sync_dirty_rows AS d WHERE d.schema_name = ? AND d.table_name = e.value)`,
+    [JSON.stringify(tables.map(({ name }) => name)), db.schema]
   )
-  const [row] = yield* db.all<{ readonly table: string; readonly key: string }>(
-    `${perTable.join(" UNION ALL ")} LIMIT 1`
-  )
-  return row
+  const names = new Set(pending.map(({ name }) => name))
+  for (const table of tables.filter(({ name }) => names.has(name))) {
+    const [row] = yield* db.all<{ readonly key: string }>(
+      `SELECT d.key_json AS key FROM _sync_dirty_rows AS d
+        WHERE d.schema_name = ? AND d.table_name = ? AND ${DirtyRows.isSwept(table)} LIMIT 1`,
+      [db.schema, table.name]
+    )
+    if (row !== undefined) return { table: table.name, key: row.key }
+  }
+  return undefined
 })
 
 /**

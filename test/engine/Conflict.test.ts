@@ -389,3 +389,24 @@ describe("a conflict that names no frozen row", () => {
       assert.strictEqual((yield* device.sync.pushPending).outcome, "committed")
     }))
 })
+
+describe("many tables", () => {
+  it.scoped("a conflict in a database of more tables than one statement can join is resolved [conflicts.md §5.1]", () =>
+    Effect.gen(function*() {
+      const names = Array.from({ length: 501 }, (_, i) => `t${i}`)
+      const world = yield* makeWorld({
+        declared: names.map((table) => ({ schema: "business", table, key: { column: "id", kind: "text" } }))
+      })
+      const device = yield* world.attached({
+        ...offline,
+        ddl: names.map((name) => `CREATE TABLE ${name} (id TEXT PRIMARY KEY NOT NULL, v TEXT)`),
+        tables: names.map((name) => ({ name, key: "id" }))
+      })
+      yield* device.run("INSERT INTO t0 VALUES ('k', 'a')")
+      yield* device.sync.pushPending
+      yield* world.write([{ table: "t0", key: "k", payload: { v: "server" } }])
+      yield* device.run("UPDATE t0 SET v = 'mine'")
+      assert.strictEqual((yield* device.sync.pushPending).outcome, "no_change")
+      assert.deepStrictEqual(yield* device.run("SELECT v FROM t0"), [{ v: "server" }])
+    }))
+})

@@ -49,6 +49,9 @@ export const port: Options.Options<number> = decoded(
 /** A request must be complete after this time (wire.md §1.1). */
 const requestTimeout = 120_000
 
+/** Bytes of the header of a request; beyond, the answer is 431 (wire.md §1.1). */
+const maxHeaderSize = 1 << 20
+
 /** How long a connection is kept for the next request. */
 const keepAliveTimeout = 60_000
 
@@ -108,7 +111,7 @@ export const layer = (
   address: { readonly host: string; readonly port: number }
 ): Layer.Layer<HttpServer, CommandFailed> =>
   Layer.unwrapEffect(Effect.sync(() => {
-    const server = createServer({ keepAliveTimeout, requestTimeout })
+    const server = createServer({ keepAliveTimeout, maxHeaderSize, requestTimeout })
     return Layer.scopedDiscard(Effect.addFinalizer(() => close(server))).pipe(
       Layer.provideMerge(NodeHttpServer.layerServer(() => server, address)),
       Layer.mapError(({ cause }) => refused(address, cause))

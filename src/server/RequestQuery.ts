@@ -3,14 +3,25 @@
  *
  * @since 0.1.0
  */
+import { Buffer } from "node:buffer"
+import * as JsonText from "../protocol/JsonText.js"
 
-const decodePart = (text: string): string | undefined => {
-  try {
-    return decodeURIComponent(text.replaceAll("+", " "))
-  } catch {
-    return undefined
-  }
-}
+const badEscape = /%(?![\da-f]{2})/i
+
+/**
+ * Text without its percent escapes, `undefined` where one is none. The escapes are bytes; those that are no UTF-8 are
+ * decoded all the same.
+ *
+ * @since 0.1.0
+ * @category decoding
+ */
+export const percentDecode = (text: string): string | undefined =>
+  badEscape.test(text) ? undefined : JsonText.decodeUtf8(Buffer.from(
+    text.replace(/%([\da-f]{2})/gi, (_, digits: string) => String.fromCharCode(Number.parseInt(digits, 16))),
+    "latin1"
+  ))
+
+const decodePart = (text: string): string | undefined => percentDecode(text.replaceAll("+", " "))
 
 /**
  * The parameters of a request target: of a repeated one the first counts; pairs that cannot be decoded or contain `;` are

@@ -4,7 +4,6 @@
  * @since 0.1.0
  */
 import type * as HttpApp from "@effect/platform/HttpApp"
-import type { HttpMethod } from "@effect/platform/HttpMethod"
 import * as HttpRouter from "@effect/platform/HttpRouter"
 import * as HttpServer from "@effect/platform/HttpServer"
 import * as HttpServerRequest from "@effect/platform/HttpServerRequest"
@@ -13,6 +12,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import type { Authentication } from "./Authentication.js"
 import * as Endpoints from "./Endpoints.js"
+import * as RequestQuery from "./RequestQuery.js"
 import { SyncServer } from "./SyncServer.js"
 
 type Handler = Effect.Effect<
@@ -21,7 +21,9 @@ type Handler = Effect.Effect<
   SyncServer | Authentication | HttpServerRequest.HttpServerRequest | HttpRouter.RouteContext
 >
 
-const routes: ReadonlyArray<readonly [path: `/${string}`, handlers: Readonly<Partial<Record<HttpMethod, Handler>>>]> = [
+type Handlers = Readonly<Record<string, Handler>>
+
+const routes: ReadonlyArray<readonly [path: `/${string}`, handlers: Handlers]> = [
   ["/sync/capabilities", { GET: Endpoints.capabilities }],
   ["/sync/connect", { POST: Endpoints.connect }],
   ["/sync/push-sessions", { POST: Endpoints.createPushSession }],
@@ -37,8 +39,6 @@ const routes: ReadonlyArray<readonly [path: `/${string}`, handlers: Readonly<Par
   ["/syncx/status", { GET: Endpoints.status }]
 ]
 
-const methods: ReadonlyArray<HttpMethod> = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
-
 /** Another method on a known path: `Allow` names the right ones, and nothing is authenticated (wire.md §1.6). */
 const notAllowed = (allowed: ReadonlyArray<string>): Handler => {
   const named = allowed.flatMap((method) => method === "GET" ? ["GET", "HEAD"] : [method]).sort()
@@ -49,16 +49,13 @@ const notAllowed = (allowed: ReadonlyArray<string>): Handler => {
   }))
 }
 
-const byMethod = (
-  handlers: Readonly<Partial<Record<HttpMethod, Handler>>>,
-  method: HttpMethod,
-  open: boolean
-): Handler => {
-  const handler = handlers[method]
-  if (handler !== undefined) return handler
-  if (method !== "HEAD" || handlers.GET === undefined) return notAllowed(Object.keys(handlers))
-  return open ? Endpoints.openHead : Endpoints.head
-}
+const byMethod = (handlers: Handlers, open: boolean): Handler =>
+  Effect.flatMap(HttpServerRequest.HttpServerRequest, ({ method }) => {
+    const handler = handlers[method]
+    if (handler !== undefined) return handler
+    if (method !== "HEAD" || handlers["GET"] === undefined) return notAllowed(Object.keys(handlers))
+    return open ? Endpoints.openHead : Endpoints.head
+  })
 
 const notFound = HttpServerResponse.text("404 page not found\n", {
   status: 404,
@@ -85,10 +82,8 @@ const complete = (handler: Handler): Handler =>
  * @category routers
  */
 export const router: HttpRouter.HttpRouter<never, SyncServer | Authentication> = HttpRouter.fromIterable(
-  routes.flatMap(([path, handlers]) =>
-    methods.map((method) =>
-      HttpRouter.makeRoute(method, path, complete(byMethod(handlers, method, path.startsWith("/syncx/"))))
-    )
+  routes.map(([path, handlers]) =>
+    HttpRouter.makeRoute("*", path, complete(byMethod(handlers, path.startsWith("/syncx/"))))
   )
 )
 
@@ -113,11 +108,25 @@ const redirected = (url: string): HttpServerResponse.HttpServerResponse | undefi
   })
 }
 
+const foreignEscapes = /(?:%[89a-f][\da-f])+/gi
+
+/**
+ * A target as the router reads it rightly: it takes `;` for the beginning of the query, and a path with escapes that are no
+ * UTF-8 for an unknown one.
+ */
+const routable = (url: string): string => {
+  const query = url.indexOf("?")
+  const path = (query === -1 ? url : url.slice(0, query)).replaceAll(";", "%3B")
+  return path.replace(foreignEscapes, (escapes) => encodeURIComponent(RequestQuery.percentDecode(escapes) ?? "")) +
+    (query === -1 ? "" : url.slice(query))
+}
+
 const exact = HttpRouter.withRouterConfig(router, {
   caseSensitive: true,
   ignoreDuplicateSlashes: false,
   ignoreTrailingSlash: false,
-  maxParamLength: 1024
+  // Beyond what a request target can have: a long id is an unknown one, not an unknown path.
+  maxParamLength: 1 << 24
 })
 
 /**
@@ -131,9 +140,11 @@ export const app: HttpApp.Default<never, SyncServer | Authentication> = Effect.f
   HttpServerRequest.HttpServerRequest,
   (request) => {
     const redirect = redirected(request.url)
-    return redirect === undefined
-      ? Effect.catchTag(exact, "RouteNotFound", () => Effect.succeed(notFound))
-      : Effect.succeed(redirect)
+    if (redirect !== undefined) return Effect.succeed(redirect)
+    return exact.pipe(
+      Effect.catchTag("RouteNotFound", () => Effect.succeed(notFound)),
+      Effect.provideService(HttpServerRequest.HttpServerRequest, request.modify({ url: routable(request.url) }))
+    )
   }
 )
 

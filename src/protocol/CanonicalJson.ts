@@ -60,22 +60,26 @@ export const encodeString = (text: string): string =>
  */
 export const encodeNumber = (value: number): string => value === 0 && 1 / value < 0 ? "-0" : String(value)
 
-type IntegerText = (value: bigint) => string
+/** How the numbers of a text are spelled. */
+interface Spelling {
+  readonly number: (value: number) => string
+  readonly integer: (value: bigint) => string
+}
 
 /** A number of the hash goes through binary64 (hashing.md §1.1). */
-const rounded: IntegerText = (value) => encodeNumber(Number(value))
+const canonical: Spelling = { number: encodeNumber, integer: (value) => encodeNumber(Number(value)) }
 
 /** The canonical text of anything but an array or object, `undefined` for those. */
-const encodeScalar = (value: unknown, integer: IntegerText): string | undefined => {
+const encodeScalar = (value: unknown, spelling: Spelling): string | undefined => {
   switch (typeof value) {
     case "string":
       return encodeString(value)
     case "number":
-      return encodeNumber(value)
+      return spelling.number(value)
     case "boolean":
       return value ? "true" : "false"
     case "bigint":
-      return integer(value)
+      return spelling.integer(value)
     case "object":
       return value === null ? "null" : undefined
     default:
@@ -145,7 +149,7 @@ const open = (value: unknown): Frame =>
     : openObject(isObject(value) ? value : noMembers)
 
 /** Explicit frames instead of recursion: the depth of what a server sends must not decide about our stack. */
-const encodeFrames = (value: unknown, integer: IntegerText): string => {
+const encodeFrames = (value: unknown, spelling: Spelling): string => {
   const parents: Array<Frame> = []
   let frame = open(value)
   let text = ""
@@ -168,7 +172,7 @@ const encodeFrames = (value: unknown, integer: IntegerText): string => {
       text += frame.separator
     }
     frame.separator = ","
-    const scalar = encodeScalar(child, integer)
+    const scalar = encodeScalar(child, spelling)
     if (scalar === undefined) {
       parents.push(frame)
       frame = open(child)
@@ -194,15 +198,18 @@ const encodeFrames = (value: unknown, integer: IntegerText): string => {
  * @category encoding
  * @since 0.1.0
  */
-export const encode = (value: unknown): string => encodeScalar(value, rounded) ?? encodeFrames(value, rounded)
+export const encode = (value: unknown): string => encodeScalar(value, canonical) ?? encodeFrames(value, canonical)
 
 /**
- * As {@link encode}, but a `bigint` keeps its digits (wire.md §12, `exact_integers`).
+ * As {@link encode}, but a `bigint` keeps its digits (wire.md §12, `exact_integers`); other numbers may be spelled otherwise.
  *
  * @category encoding
  * @since 0.1.0
  */
-export const encodeExact = (value: unknown): string => encodeScalar(value, String) ?? encodeFrames(value, String)
+export const encodeExact = (value: unknown, number: (value: number) => string = encodeNumber): string => {
+  const exact: Spelling = { number, integer: String }
+  return encodeScalar(value, exact) ?? encodeFrames(value, exact)
+}
 
 /**
  * How deep the arrays and objects of a value nest, and whether all of its numbers are finite.

@@ -5,7 +5,7 @@
  */
 import { Buffer } from "node:buffer"
 import * as CanonicalJson from "../protocol/CanonicalJson.js"
-import * as ExactText from "./ExactText.js"
+import * as AsciiText from "./AsciiText.js"
 import type { ColumnKind, ServerColumn } from "./TableDeclaration.js"
 import { timestamptz } from "./Timestamp.js"
 
@@ -19,7 +19,7 @@ export type Conversion = (value: unknown) => string | undefined
 
 const quote = CanonicalJson.encodeString
 
-const uuidText = /^\{?([0-9a-f]{4}-?){8}\}?$/i
+const uuidText = /^\{?[0-9a-f]{4}(-?[0-9a-f]{4}){7}\}?$/i
 
 const uuid: Conversion = (value) => {
   if (typeof value !== "string" || !uuidText.test(value) || value.startsWith("{") !== value.endsWith("}")) {
@@ -65,15 +65,30 @@ const text: Conversion = (value) => {
   return quote(spacedJson(value))
 }
 
-const digits = /^\s*[+-]?\d+\s*$/
+const digits = /^([+-]?)0*(\d+)$/
+const mostDigits = "9223372036854775808".length
+
+/** The integer a text spells; `undefined` where it spells none, or one that no column holds. */
+const integerFromText = (value: string): bigint | undefined => {
+  const [, sign, rest = ""] = digits.exec(AsciiText.strip(value)) ?? []
+  if (sign === undefined || rest.length > mostDigits) return undefined
+  return sign === "-" ? -BigInt(rest) : BigInt(rest)
+}
+
+const integerOf = (value: unknown): bigint | undefined => {
+  switch (typeof value) {
+    case "string":
+      return integerFromText(value)
+    case "number":
+      return Number.isInteger(value) ? BigInt(value) : undefined
+    default:
+      return typeof value === "bigint" ? value : undefined
+  }
+}
 
 const integer = (lowest: bigint, highest: bigint): Conversion => (value) => {
-  if (typeof value === "string" ? !digits.test(value) : typeof value === "number" ? !Number.isInteger(value) : false) {
-    return undefined
-  }
-  if (typeof value !== "string" && typeof value !== "number" && typeof value !== "bigint") return undefined
-  const exact = BigInt(typeof value === "string" ? value.trim().replace(/^\+/, "") : value)
-  return exact < lowest || exact > highest ? undefined : String(exact)
+  const exact = integerOf(value)
+  return exact === undefined || exact < lowest || exact > highest ? undefined : String(exact)
 }
 
 const decimal = /^[+-]?(\d+(\.\d*)?|\.\d+)(e[+-]?\d+)?$/i
@@ -81,7 +96,7 @@ const hexadecimal = /^0x[0-9a-f]+$/i
 const zero = /^[^e]*[1-9]/i
 
 const doubleFromText = (value: string): string | undefined => {
-  const trimmed = value.trim()
+  const trimmed = AsciiText.strip(value)
   if (/^nan$/i.test(trimmed)) return "\"NaN\""
   const infinite = /^([+-]?)inf(inity)?$/i.exec(trimmed)
   if (infinite !== null) return infinite[1] === "-" ? "\"-Infinity\"" : "\"Infinity\""
@@ -110,7 +125,7 @@ const truths = ["true", "yes", "on"]
 const falsehoods = ["false", "no", "off"]
 
 const booleanFromText = (value: string): boolean | undefined => {
-  const word = value.trim().toLowerCase()
+  const word = AsciiText.strip(value).toLowerCase()
   if (word === "1" || word === "0") return word === "1"
   // Any unambiguous abbreviation; "o" could be on or off.
   if (word === "" || word === "o") return undefined
@@ -153,6 +168,9 @@ const time: Conversion = (value) => {
   return spelled === undefined ? undefined : `"${spelled}"`
 }
 
+/** No bundle holds a negative zero (hashing.md §8 #2). */
+const json: Conversion = (value) => CanonicalJson.encodeExact(value, doubleText)
+
 /**
  * The conversion of each kind. NULL is not theirs: it is stored wherever the column is not NOT NULL.
  *
@@ -168,7 +186,7 @@ export const conversions: Readonly<Record<ColumnKind, Conversion>> = {
   boolean,
   bytea,
   timestamptz: time,
-  json: ExactText.encode
+  json
 }
 
 /** Stands for the time of the commit; JSON text never holds it raw. */

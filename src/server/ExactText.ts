@@ -20,7 +20,7 @@ export const maxNesting = 900
  * @since 0.1.0
  * @category encoding
  */
-export const encode = CanonicalJson.encodeExact
+export const encode = (value: unknown): string => CanonicalJson.encodeExact(value)
 
 const longDigits = /\d{16}/
 

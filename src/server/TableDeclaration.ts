@@ -191,7 +191,8 @@ export class InvalidTableDeclaration extends Data.TaggedError("InvalidTableDecla
 }
 
 const identifier = /^[a-z0-9_]+$/
-const hiddenColumn = "_sync_scope_id"
+// The second one would be lost among the members of a declaration.
+const unusable = ["_sync_scope_id", "__proto__"]
 
 type Decoded = typeof TableDeclaration.Type
 
@@ -216,16 +217,16 @@ const resolveColumns = (declared: Decoded): ReadonlyArray<ServerColumn> | undefi
 const fullName = (schema: string, table: string) => table.includes(".") ? table : `${schema}.${table}`
 
 /** The first thing wrong with one declaration, looked at by itself. */
-const problemOf = (declared: Decoded): string | undefined => {
+const problemOf = (declared: Decoded, declaration: TableDeclaration): string | undefined => {
   if (!identifier.test(declared.schema) || !identifier.test(declared.table)) {
     return "schema and table must be lowercase letters, digits and underscores"
   }
   const names = [
     declared.key.column,
-    ...Object.keys(declared.columns ?? {}),
+    ...Object.keys(declaration.columns ?? {}),
     ...declared.references.map((_) => _.column)
   ]
-  const name = names.find((name) => !identifier.test(name) || name === hiddenColumn)
+  const name = names.find((name) => !identifier.test(name) || unusable.includes(name))
   return name === undefined ? undefined : `column ${JSON.stringify(name)} cannot be used`
 }
 
@@ -263,7 +264,7 @@ export const resolve = (
         (error) => new InvalidTableDeclaration({ table: String(declaration.table), problem: error.message })
       )
       const name = `${declared.schema}.${declared.table}`
-      const problem = problemOf(declared) ?? (tables.has(name) ? "declared twice" : undefined)
+      const problem = problemOf(declared, declaration) ?? (tables.has(name) ? "declared twice" : undefined)
       if (problem !== undefined) return yield* Either.left(new InvalidTableDeclaration({ table: name, problem }))
       tables.set(name, {
         name,

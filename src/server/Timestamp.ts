@@ -4,6 +4,7 @@
  *
  * @since 0.1.0
  */
+import * as AsciiText from "./AsciiText.js"
 
 /**
  * A `timestamptz` value: whole days since 1970-01-01 and the microsecond of that day. Two numbers, because the
@@ -61,7 +62,11 @@ const format = ({ day, microsecond }: Instant): string => {
 const datePart = "(\\d{4,6})-(\\d{1,2})-(\\d{1,2})|(\\d{4})(\\d{2})(\\d{2})|(\\d{4})-(\\d{3})"
 const timePart = "(\\d{1,2}):(\\d{2})(?::(\\d{2})(\\.\\d*)?)?|(\\d{2})(\\d{2})(\\d{2})(\\.\\d*)?"
 const zonePart = "(z|utc|gmt)|([+-])(\\d{1,2})(?::?(\\d{2})(?::?(\\d{2}))?)?"
-const pattern = new RegExp(`^(?:${datePart})(?:[t ]\\s*(?:${timePart})\\s*(?:${zonePart})?)?(\\s*bc)?$`, "i")
+const blanks = "[ \\t\\n\\v\\f\\r]*"
+const pattern = new RegExp(
+  `^(?:${datePart})(?:[t ]${blanks}(?:${timePart})${blanks}(?:${zonePart})?)?(${blanks}bc)?$`,
+  "i"
+)
 
 const whole = (text: string | undefined) => text === undefined ? 0 : Number(text)
 
@@ -124,7 +129,7 @@ const offsetSeconds = (match: RegExpExecArray): number | undefined => {
  * @category conversions
  */
 export const timestamptz = (text: string): string | undefined => {
-  const trimmed = text.trim()
+  const trimmed = AsciiText.strip(text)
   if (/^[+-]?infinity$/i.test(trimmed)) return trimmed.startsWith("-") ? "-infinity" : "infinity"
   const match = pattern.exec(trimmed)
   if (match === null) return undefined

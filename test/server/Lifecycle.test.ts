@@ -109,6 +109,7 @@ describe("restart", () => {
   const invalid: ReadonlyArray<readonly [what: string, tables: ReadonlyArray<TableDeclaration>]> = [
     ["a table is declared twice", [note, note]],
     ["a name is not lowercase", [{ ...note, table: "Notes" }]],
+    ["a column is called __proto__", [{ ...note, columns: Object.fromEntries([["__proto__", "text"]]) }]],
     ["the key is the hidden column", [{ ...note, key: { column: "_sync_scope_id", kind: "text" } }]],
     ["a reference leads nowhere", [{ ...note, references: [{ column: "x", table: "nowhere" }] }]],
     ["a referring column has another kind than the key", [

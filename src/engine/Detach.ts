@@ -5,6 +5,7 @@
  */
 import { SqlClient } from "@effect/sql/SqlClient"
 import * as Effect from "effect/Effect"
+import type { LocalDataError } from "../contract/SyncError.js"
 import { DirtyStateRejected } from "../contract/SyncError.js"
 import type {
   DetachResult,
@@ -15,11 +16,13 @@ import type {
 } from "../contract/SyncResult.js"
 import type { SyncApi } from "../remote/SyncApi.js"
 import * as ClientState from "../storage/ClientState.js"
+import { onCommitFailure } from "../storage/ForeignKeys.js"
 import { uninstall as uninstallTables } from "../storage/Installation.js"
 import * as SnapshotApply from "../storage/SnapshotApply.js"
 import * as SnapshotStage from "../storage/SnapshotStage.js"
 import { SyncDatabase } from "../storage/SyncDatabase.js"
 import type { DatabaseError } from "./Answers.js"
+import { refusedRow } from "./Answers.js"
 import type { GateError } from "./Gates.js"
 import * as Gates from "./Gates.js"
 import type { PullError } from "./Pull.js"
@@ -28,6 +31,15 @@ import type { PushError } from "./Push.js"
 import * as Push from "./Push.js"
 import * as Session from "./Session.js"
 import * as Status from "./Status.js"
+
+/**
+ * What `detach` may fail with: a row of the host's own tables that refers to a synchronised one, and stays behind, is a
+ * `LocalDataError` that names it.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export type DetachError = GateError | DatabaseError | LocalDataError
 
 type Environment = SyncDatabase | SyncApi | Session.Session
 
@@ -51,34 +63,39 @@ const anonymous = Effect.gen(function*() {
  * @since 0.1.0
  * @category flows
  */
-export const detach: Effect.Effect<DetachResult, DatabaseError | GateError, Environment> = Effect.gen(function*() {
-  const db = yield* SyncDatabase
-  const result = yield* db.authoritative(Effect.gen(function*() {
-    const { durable, pending, situation } = yield* Status.observe
-    yield* Gates.pass("detach", situation)
-    const status = Status.pendingStatusOf(durable, pending)
-    if (durable.operation.kind === "remote_replace") {
-      // Nothing pending and attached: the snapshot has been applied, only the end of the replace was missing.
-      if (durable.attachment.bindingState === "attached" && status.pendingRowCount === 0) {
+export const detach: Effect.Effect<DetachResult, DetachError, Environment> = Effect.gen(
+  function*() {
+    const db = yield* SyncDatabase
+    const result = yield* db.authoritative(
+      Effect.gen(function*() {
+        const { durable, pending, situation } = yield* Status.observe
+        yield* Gates.pass("detach", situation)
+        const status = Status.pendingStatusOf(durable, pending)
+        if (durable.operation.kind === "remote_replace") {
+          // Nothing pending and attached: the snapshot has been applied, only the end of the replace was missing.
+          if (durable.attachment.bindingState === "attached" && status.pendingRowCount === 0) {
+            yield* SnapshotApply.clearManaged({ keepOutbox: false })
+          }
+          yield* anonymous
+          return detached
+        }
+        if (status.blocksDetach) {
+          return { outcome: "blocked_unsynced_data", pendingRowCount: status.pendingRowCount } as const
+        }
         yield* SnapshotApply.clearManaged({ keepOutbox: false })
-      }
-      yield* anonymous
-      return detached
+        yield* anonymous
+        return detached
+      }),
+      onCommitFailure
+    ).pipe(Effect.catchTag("RowRefused", refusedRow))
+    if (result.outcome === "detached") {
+      yield* Session.remember({ userId: "", initializationId: "", connected: false })
+      const { tables } = yield* db.tables
+      yield* Session.announce({ tables: tables.map((table) => table.name), reason: "detach" })
     }
-    if (status.blocksDetach) {
-      return { outcome: "blocked_unsynced_data", pendingRowCount: status.pendingRowCount } as const
-    }
-    yield* SnapshotApply.clearManaged({ keepOutbox: false })
-    yield* anonymous
-    return detached
-  }))
-  if (result.outcome === "detached") {
-    yield* Session.remember({ userId: "", initializationId: "", connected: false })
-    const { tables } = yield* db.tables
-    yield* Session.announce({ tables: tables.map((table) => table.name), reason: "detach" })
+    return result
   }
-  return result
-})
+)
 
 const reportOf = (pushOutcome: PushOutcome, pulled: RemoteSyncReport): SyncReport => ({
   pushOutcome,

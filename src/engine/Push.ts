@@ -148,13 +148,17 @@ export const push: Effect.Effect<PushReport, PushError, Environment> = Effect.ge
   const conflictsOfKey = new Map<string, number>()
   let conflictCount = 0
   let rebuilt = false
-  const reportOf = (outcome: PushReport["outcome"], replayed: Replayed = { requeued: 0, discarded: 0 }) =>
+  let shortened = false
+  let committed = false
+  let requeuedRowCount = 0
+  let discardedByServerCount = 0
+  const reportOf = (outcome: PushReport["outcome"]) =>
     Effect.map(db.read(Status.read), (status): PushReport => ({
-      outcome,
+      outcome: committed ? "committed" : outcome,
       status,
-      requeuedRowCount: replayed.requeued,
+      requeuedRowCount,
       conflictCount,
-      discardedByServerCount: replayed.discarded
+      discardedByServerCount
     }))
 
   for (;;) {
@@ -170,15 +174,23 @@ export const push: Effect.Effect<PushReport, PushError, Environment> = Effect.ge
       case "Staged": {
         const replayed = yield* replay(outcome.bundle, outcome.proven)
         yield* Session.remember({ refusedRequestHash: "" })
-        return yield* reportOf("committed", replayed)
+        committed = true
+        requeuedRowCount += replayed.requeued
+        discardedByServerCount += replayed.discarded
+        if (!shortened) return yield* reportOf("committed")
+        shortened = false
+        continue
       }
       case "ReplayPruned": {
         yield* Rebuild.replayPruned
         return yield* reportOf("committed")
       }
       case "Thawed":
-      case "Shortened":
         continue
+      case "Shortened": {
+        shortened = true
+        continue
+      }
       case "Conflict": {
         const round = yield* Effect.catchTag(
           Conflict.resolve(outcome.details),

@@ -132,7 +132,7 @@ export class SyncClient extends Context.Tag("oversqlite/SyncClient")<SyncClient,
     options?: { readonly localRows?: LocalRows | undefined }
   ) => Effect.Effect<AttachResult, Busy | GateError | AttachError>
   /** Ends the binding and clears the managed tables, unless something is pending (lifecycle.md §6). */
-  readonly detach: Effect.Effect<DetachResult, Busy | GateError | DatabaseError>
+  readonly detach: Effect.Effect<DetachResult, Busy | Detach.DetachError>
   /** What waits for the server. Never waits for a running operation. */
   readonly pendingSyncStatus: Effect.Effect<PendingSyncStatus, EntryError | GateError | StorageError>
   /** Authority, pending work and checkpoint of the connected client. Never waits for a running operation. */

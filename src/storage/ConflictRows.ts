@@ -166,14 +166,7 @@ const findSwept = Effect.fnUntraced(function*(): Effect.fn.Return<
   SyncDatabase
 > {
   const db = yield* SyncDatabase
-  const { tables } = yield* db.tables
-  const pending = yield* db.all<{ readonly name: string }>(
-    `SELECT e.value AS name FROM json_each(?) AS e
-      WHERE EXISTS (SELECT 1 FROM _sync_dirty_rows AS d WHERE d.schema_name = ? AND d.table_name = e.value)`,
-    [JSON.stringify(tables.map(({ name }) => name)), db.schema]
-  )
-  const names = new Set(pending.map(({ name }) => name))
-  for (const table of tables.filter(({ name }) => names.has(name))) {
+  for (const table of yield* DirtyRows.tables) {
     const [row] = yield* db.all<{ readonly key: string }>(
       `SELECT d.key_json AS key FROM _sync_dirty_rows AS d
         WHERE d.schema_name = ? AND d.table_name = ? AND ${DirtyRows.isSwept(table)} LIMIT 1`,

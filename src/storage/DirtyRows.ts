@@ -41,6 +41,24 @@ export const exists: Effect.Effect<boolean, SqlError, SyncDatabase> = Effect.fla
 )
 
 /**
+ * The tables that have dirty rows, parents first.
+ *
+ * @since 0.1.0
+ * @category reading
+ */
+export const tables: Effect.Effect<ReadonlyArray<SyncTable>, SqlError, SyncDatabase> = Effect.gen(function*() {
+  const db = yield* SyncDatabase
+  const registered = (yield* db.tables).tables
+  const found = yield* db.all<{ readonly name: string }>(
+    `SELECT e.value AS name FROM json_each(?) AS e
+      WHERE EXISTS (SELECT 1 FROM _sync_dirty_rows AS d WHERE d.schema_name = ? AND d.table_name = e.value)`,
+    [JSON.stringify(registered.map(({ name }) => name)), db.schema]
+  )
+  const names = new Set(found.map(({ name }) => name))
+  return registered.filter(({ name }) => names.has(name))
+})
+
+/**
  * What pending work there is.
  *
  * @since 0.1.0

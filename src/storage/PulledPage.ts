@@ -99,14 +99,16 @@ const countDirtyInTheWay = Effect.gen(function*() {
 
 const countSwept = Effect.gen(function*() {
   const db = yield* SyncDatabase
-  const { tables } = yield* db.tables
-  if (tables.length === 0) return 0
-  const perTable = tables.map((table) =>
-    `SELECT count(*) AS n FROM _sync_dirty_rows AS d
-      WHERE d.table_name = ${literal(table.name)} AND ${DirtyRows.isSwept(table)}`
-  )
-  const [row] = yield* db.all<{ readonly n: number }>(`SELECT sum(n) AS n FROM (${perTable.join(" UNION ALL ")})`)
-  return row?.n ?? 0
+  let swept = 0
+  for (const table of yield* DirtyRows.tables) {
+    const [row] = yield* db.all<{ readonly n: number }>(
+      `SELECT count(*) AS n FROM _sync_dirty_rows AS d
+        WHERE d.schema_name = ? AND d.table_name = ? AND ${DirtyRows.isSwept(table)}`,
+      [db.schema, table.name]
+    )
+    swept += row?.n ?? 0
+  }
+  return swept
 })
 
 /**

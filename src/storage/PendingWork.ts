@@ -66,7 +66,7 @@ export const collect = Effect.fnUntraced(function*(
            ON CONFLICT (table_name, key_json) DO UPDATE SET frozen = 1`
     )
   }
-  if (plan.serverWentBack) yield* collectLost(plan, committedSeq)
+  if (plan.serverWentBack) yield* collectLost(plan, committedSeq, tables)
   for (const table of tables) {
     const columns = table.columns.map((column) => `t.${identifier(column.declaredName)}`)
     yield* db.all(`DROP TABLE IF EXISTS temp.${keptName(table)}`)
@@ -91,8 +91,11 @@ export const collect = Effect.fnUntraced(function*(
 
 const keptName = (table: SyncTable): string => `_sync_kept_${table.order}`
 
-/** `lost` is 1 for a live row that the server has lost, 2 for a deletion that it has forgotten (pull.md §6.4). */
-const collectLost = (plan: PendingWorkPlan, committedSeq: number) =>
+/**
+ * `lost` is 1 for a live row that the server has lost, 2 for a deletion that it has forgotten (pull.md §6.4). Row state
+ * outlives the configuration of its table (capture.md §10), and what nobody could push must not become pending.
+ */
+const collectLost = (plan: PendingWorkPlan, committedSeq: number, tables: ReadonlyArray<SyncTable>) =>
   Effect.flatMap(SyncDatabase, (db) =>
     db.all(
       `INSERT INTO temp._sync_pending (table_name, key_json, base, ordinal, dirty, frozen, lost)
@@ -107,10 +110,18 @@ const collectLost = (plan: PendingWorkPlan, committedSeq: number) =>
                 WHERE k.schema_name = ?
                   AND NOT (? > 0 AND EXISTS (SELECT 1 FROM _sync_outbox_rows AS o WHERE ${sameKey("o", "k")}))) AS r
          LEFT JOIN _sync_snapshot_stage AS s ON s.snapshot_id = ? AND ${sameKey("s", "r")}
-        WHERE CASE r.deleted WHEN 1 THEN s.row_version < r.row_version
-                             ELSE s.row_version IS NULL OR s.row_version < r.row_version END
+        WHERE r.table_name IN (SELECT value FROM json_each(?))
+          AND CASE r.deleted WHEN 1 THEN s.row_version < r.row_version
+                   ELSE s.row_version IS NULL OR s.row_version < r.row_version END
           AND NOT EXISTS (SELECT 1 FROM temp._sync_pending AS p WHERE ${sameKey("p", "r")})`,
-      [committedSeq, committedSeq, db.schema, committedSeq, plan.snapshotId]
+      [
+        committedSeq,
+        committedSeq,
+        db.schema,
+        committedSeq,
+        plan.snapshotId,
+        JSON.stringify(tables.map((table) => table.name))
+      ]
     ))
 
 /**

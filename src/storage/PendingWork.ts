@@ -72,7 +72,7 @@ export const collect = Effect.fnUntraced(function*(
     yield* db.all(`DROP TABLE IF EXISTS temp.${keptName(table)}`)
     yield* db.all(
       `CREATE TEMP TABLE ${keptName(table)} AS
-       SELECT p.key_json AS "key json", ${columns.join(", ")}
+       SELECT p.key_json AS "key json", row_number() OVER (ORDER BY p.key_json) AS "key ordinal", ${columns.join(", ")}
          FROM temp._sync_pending AS p
          JOIN ${identifier(table.declaredName)} AS t
            ON ${hasKey(table, "t", "p.key_json")}
@@ -89,6 +89,10 @@ export const collect = Effect.fnUntraced(function*(
   }
 })
 
+/**
+ * The kept rows of a table: "key json", "key ordinal" (from 1, without gaps) and the columns of the host, whose names hold
+ * no space (capture.md §2). The rowid is not used: a column of the host may hide it.
+ */
 const keptName = (table: SyncTable): string => `_sync_kept_${table.order}`
 
 /**
@@ -181,10 +185,10 @@ const locate = Effect.fnUntraced(function*(
   last: number
 ): Effect.fn.Return<string, SqlError, SyncDatabase> {
   const db = yield* SyncDatabase
-  const rowid = yield* RowApply.halve(1, last, (first, end) => db.all(statement, [table.name, first, end]))
+  const ordinal = yield* RowApply.halve(1, last, (first, end) => db.all(statement, [table.name, first, end]))
   const [row] = yield* db.all<{ readonly key: string }>(
-    `SELECT "key json" AS key FROM temp.${keptName(table)} WHERE rowid = ?`,
-    [rowid]
+    `SELECT "key json" AS key FROM temp.${keptName(table)} WHERE "key ordinal" = ?`,
+    [ordinal]
   )
   return row?.key ?? ""
 })
@@ -208,7 +212,7 @@ const refuseCollision = Effect.fnUntraced(function*(
   const [taken] = yield* db.all<{ readonly key: string }>(
     `SELECT k."key json" AS key FROM temp.${keptName(table)} AS k
        JOIN ${identifier(table.declaredName)} AS t ON t.${key} = k.${key} AND t.${key} COLLATE BINARY <> k.${key}
-      WHERE k."key json" IN (SELECT key_json FROM temp._sync_pending WHERE table_name = ?) ORDER BY k.rowid LIMIT 1`,
+      WHERE k."key json" IN (SELECT key_json FROM temp._sync_pending WHERE table_name = ?) ORDER BY k."key ordinal" LIMIT 1`,
     [table.name]
   )
   if (taken !== undefined) return yield* refuse(table, taken.key, "unique", undefined)
@@ -223,12 +227,13 @@ const writeBack = Effect.fnUntraced(function*(
   const columns = table.columns.map((column) => identifier(column.declaredName))
   const others = columns.filter((column) => column !== key)
   const [kept] = yield* db.all<{ readonly last: number | null }>(
-    `SELECT max(rowid) AS last FROM temp.${keptName(table)}`
+    `SELECT max("key ordinal") AS last FROM temp.${keptName(table)}`
   )
   const statement = `INSERT INTO ${name} (${columns.join(", ")})
 SELECT ${columns.map((column) => `k.${column}`).join(", ")} FROM temp.${keptName(table)} AS k
- WHERE k."key json" IN (SELECT key_json FROM temp._sync_pending WHERE table_name = ?) AND k.rowid BETWEEN ? AND ?
- ORDER BY k.rowid
+ WHERE k."key json" IN (SELECT key_json FROM temp._sync_pending WHERE table_name = ?)
+   AND k."key ordinal" BETWEEN ? AND ?
+ ORDER BY k."key ordinal"
     ON CONFLICT (${key}) ${
     others.length === 0
       ? "DO NOTHING"

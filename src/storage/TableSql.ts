@@ -4,6 +4,7 @@
  *
  * @since 0.1.0
  */
+import { rowidName } from "./Rowid.js"
 import { anyOf, hasKey, hasKeyIn, identifier, keyFromJson, keyJson, path as jsonPath } from "./SqlText.js"
 import type { SyncColumn, SyncTable } from "./SyncTable.js"
 
@@ -130,15 +131,16 @@ export const jsonArray = (items: ReadonlyArray<string>): string => {
  */
 export const parkStatements = (table: SyncTable, keys: string): ReadonlyArray<string> => {
   const key = identifier(table.key.declaredName)
+  const rowid = rowidName(table.columns.map((column) => column.name))
   const aside = {
     null: "NULL",
     text: table.keyKind === "uuid" ? `'~' || hex(${key})` : `'~' || ${key}`,
-    negative: "-rowid"
+    negative: rowid === undefined ? undefined : `-${rowid}`
   }
-  return table.parked.map(({ by, column }) => {
+  return table.parked.flatMap(({ by, column }) => {
     const columnName = identifier(column.declaredName)
-    return `UPDATE ${identifier(table.declaredName)} SET ${columnName} = ${aside[by]}
- WHERE ${columnName} IS NOT NULL AND ${hasKeyIn(table, "", keys)}`
+    return aside[by] === undefined ? [] : [`UPDATE ${identifier(table.declaredName)} SET ${columnName} = ${aside[by]}
+ WHERE ${columnName} IS NOT NULL AND ${hasKeyIn(table, "", keys)}`]
   })
 }
 

@@ -6,9 +6,10 @@
  */
 import type { SqlError } from "@effect/sql/SqlError"
 import * as Effect from "effect/Effect"
+import type { LocalDataError } from "../contract/SyncError.js"
 import type { OutboxHeader } from "./ClientState.js"
 import * as RowApply from "./RowApply.js"
-import { allOf, hasKey, hasKeyIn, identifier, keyFromJson } from "./SqlText.js"
+import { allOf, hasKey, hasKeyIn, identifier, keyFromJson, keyJson } from "./SqlText.js"
 import type { ConstraintKind } from "./StorageFailure.js"
 import { isConstraint } from "./StorageFailure.js"
 import { SyncDatabase } from "./SyncDatabase.js"
@@ -34,6 +35,33 @@ export interface PendingWorkPlan {
 
 const sameKey = (left: string, right: string): string =>
   `${left}.table_name = ${right}.table_name AND ${left}.key_json = ${right}.key_json`
+
+/**
+ * Fails with the error of a freeze if a table holds a row whose key is NULL. Nothing finds such a row by its key, so that
+ * it could neither be kept aside nor come back. One look into the index of the key, and only where it may be NULL.
+ *
+ * @since 0.1.0
+ * @category checking
+ */
+export const refuseNullKeys: Effect.Effect<void, SqlError | LocalDataError, SyncDatabase> = Effect.gen(function*() {
+  const db = yield* SyncDatabase
+  const { tables } = yield* db.tables
+  for (const table of tables.filter(({ key }) => key.nullable)) {
+    const [row] = yield* db.all<{ readonly key: string }>(
+      `SELECT ${keyJson(table, "t")} AS key FROM ${identifier(table.declaredName)} AS t
+        WHERE t.${identifier(table.key.declaredName)} IS NULL LIMIT 1`
+    )
+    if (row === undefined) continue
+    return yield* RowApply.raiseOffender({
+      ord: 0,
+      bundle: 0,
+      code: "key_not_text",
+      table: table.name,
+      key: row.key,
+      column: table.key.name
+    })
+  }
+})
 
 /**
  * Collects the pending keys into `temp._sync_pending` and copies their live rows aside, as they are.

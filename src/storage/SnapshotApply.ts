@@ -106,7 +106,7 @@ const countApplied = Effect.flatMap(SyncDatabase, (db) =>
 /**
  * Replaces the contents of all managed tables by the staged snapshot and puts pending work back over it. Fails with
  * `StageIncomplete`, with `RowRefused` if a snapshot row or a pending row violates a constraint, and with a
- * `LocalDataError` for a row of another shape; deferred foreign keys are checked by the commit.
+ * `LocalDataError` for a row of another shape or a row here without a key; deferred foreign keys are checked by the commit.
  *
  * @since 0.1.0
  * @category steps
@@ -125,7 +125,10 @@ export const apply = Effect.fnUntraced(function*(
   const { outbox } = yield* ClientState.read
   const work = { ...plan, outbox }
   const { dirty, frozen } = yield* DirtyRows.pending
-  if (plan.pendingWork === "keep") yield* PendingWork.collect(work)
+  if (plan.pendingWork === "keep") {
+    yield* PendingWork.refuseNullKeys
+    yield* PendingWork.collect(work)
+  }
   yield* clearManaged({ keepOutbox: plan.keepOutbox })
   yield* applyStaged(plan)
   const applied = yield* countApplied

@@ -4,7 +4,7 @@ import { Effect } from "effect"
 import type { TableDeclaration } from "oversqlite/server"
 import { checkInvariants } from "./support/Invariants.js"
 import { failsWith } from "./support/Outcome.js"
-import { makeWorld } from "./support/World.js"
+import { contents, makeWorld } from "./support/World.js"
 
 const once = { retryPolicy: { enabled: false } }
 
@@ -111,4 +111,65 @@ describe("a column that hides the rowid [pull.md §6.3, payload-codec.md §9.3]"
         )
       }))
   }
+})
+
+describe("a row whose key is NULL [pull.md §6.3, push.md §3]", () => {
+  const loose = {
+    ...once,
+    tables: [{ name: "notes", key: "id" }],
+    // Triggers refuse such a row: it was there before them.
+    ddl: ["CREATE TABLE notes (id TEXT PRIMARY KEY, body TEXT)", "INSERT INTO notes VALUES (NULL, 'mine')"]
+  }
+  const refused = {
+    _tag: "LocalDataError",
+    code: "key_not_text",
+    row: { schema: "business", table: "notes", key: "{\"id\":null}" },
+    column: "id",
+    action: "fix_data"
+  }
+
+  /** An account with a note, and a device with a note without a key. */
+  const before = Effect.gen(function*() {
+    const world = yield* makeWorld({ declared })
+    yield* world.write([{ table: "notes", key: "n1", payload: { body: "theirs" } }])
+    const a = yield* world.device(loose)
+    yield* a.sync.open
+    return { world, a }
+  })
+
+  it.scoped("is not lost by an attach: it is named, nothing changes, and corrected it goes up", () =>
+    Effect.gen(function*() {
+      const { a, world } = yield* before
+      const untouched = yield* contents(a, ["notes", "_sync_dirty_rows"])
+      yield* failsWith(a.sync.attach("ann"), refused)
+      assert.deepStrictEqual(yield* contents(a, ["notes", "_sync_dirty_rows"]), untouched)
+      yield* a.run("UPDATE notes SET id = 'n2' WHERE id IS NULL")
+      yield* a.sync.attach("ann")
+      yield* a.sync.sync
+      assert.deepStrictEqual([...(yield* world.serverRows).keys()].sort(), ["notes n1", "notes n2"])
+      yield* checkInvariants(a)
+    }))
+
+  it.scoped("does not stop an attach that replaces local rows", () =>
+    Effect.gen(function*() {
+      const { a } = yield* before
+      yield* a.sync.attach("ann", { localRows: "replace" })
+      assert.deepStrictEqual(yield* a.run("SELECT * FROM notes"), [{ id: "n1", body: "theirs" }])
+    }))
+
+  it.scoped("is not lost by a rebuild: it is named, nothing changes, and without it the rebuild succeeds", () =>
+    Effect.gen(function*() {
+      const world = yield* makeWorld({ declared })
+      const first = yield* world.attached({ ...loose, tables: [] })
+      yield* world.write([{ table: "notes", key: "n1", payload: { body: "theirs" } }])
+      const a = yield* world.restarted(first, loose)
+      const untouched = yield* contents(a, ["notes", "_sync_dirty_rows"])
+      yield* failsWith(a.sync.rebuild, refused)
+      assert.deepStrictEqual(yield* contents(a, ["notes", "_sync_dirty_rows"]), untouched)
+      yield* a.run("DELETE FROM notes WHERE id IS NULL")
+      yield* a.sync.rebuild
+      yield* a.sync.sync
+      assert.deepStrictEqual(yield* a.run("SELECT * FROM notes"), [{ id: "n1", body: "theirs" }])
+      yield* checkInvariants(a)
+    }))
 })

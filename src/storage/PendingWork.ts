@@ -13,7 +13,7 @@ import { allOf, hasKey, hasKeyIn, identifier, keyFromJson, keyJson } from "./Sql
 import type { ConstraintKind } from "./StorageFailure.js"
 import { isConstraint } from "./StorageFailure.js"
 import { SyncDatabase } from "./SyncDatabase.js"
-import type { SyncTable } from "./SyncTable.js"
+import type { SyncColumn, SyncTable } from "./SyncTable.js"
 import { parkStatements } from "./TableSql.js"
 
 /**
@@ -96,11 +96,13 @@ export const collect = Effect.fnUntraced(function*(
   }
   if (plan.serverWentBack) yield* collectLost(plan, committedSeq, tables)
   for (const table of tables) {
-    const columns = table.columns.map((column) => `t.${identifier(column.declaredName)}`)
+    const columns = table.columns.map((column) =>
+      `t.${identifier(column.declaredName)} AS ${keptColumn(table, column)}`
+    )
     yield* db.all(`DROP TABLE IF EXISTS temp.${keptName(table)}`)
     yield* db.all(
       `CREATE TEMP TABLE ${keptName(table)} AS
-       SELECT p.key_json AS "key json", row_number() OVER (ORDER BY p.key_json) AS "key ordinal", ${columns.join(", ")}
+       SELECT p.key_json, ${columns.join(", ")}
          FROM temp._sync_pending AS p
          JOIN ${identifier(table.declaredName)} AS t
            ON ${hasKey(table, "t", "p.key_json")}
@@ -110,18 +112,17 @@ export const collect = Effect.fnUntraced(function*(
       // A row that is not there cannot be the last copy of anything.
       yield* db.all(
         `DELETE FROM temp._sync_pending WHERE lost = 1 AND table_name = ?
-            AND key_json NOT IN (SELECT "key json" FROM temp.${keptName(table)})`,
+            AND key_json NOT IN (SELECT key_json FROM temp.${keptName(table)})`,
         [table.name]
       )
     }
   }
 })
 
-/**
- * The kept rows of a table: "key json", "key ordinal" (from 1, without gaps) and the columns of the host, whose names hold
- * no space (capture.md §2). The rowid is not used: a column of the host may hide it.
- */
 const keptName = (table: SyncTable): string => `_sync_kept_${table.order}`
+
+// Names of its own: under those of the host, `rowid` would hide the rowid, and SQLite copies no column `true` or `false`.
+const keptColumn = (table: SyncTable, column: SyncColumn): string => `c${table.columns.indexOf(column)}`
 
 /**
  * `lost` is 1 for a live row that the server has lost, 2 for a deletion that it has forgotten (pull.md §6.4). Row state
@@ -187,20 +188,19 @@ const dropIdentical = Effect.fnUntraced(function*(
   const db = yield* SyncDatabase
   const same = table.columns.map((column) => {
     const name = identifier(column.declaredName)
-    return `(t.${name} COLLATE BINARY) IS k.${name}`
+    return `(t.${name} COLLATE BINARY) IS k.${keptColumn(table, column)}`
   })
-  const key = identifier(table.key.declaredName)
   yield* db.all(
     `DELETE FROM temp._sync_pending WHERE table_name = ? AND key_json IN (
-       SELECT k."key json" FROM temp.${keptName(table)} AS k JOIN ${
-      identifier(table.declaredName)
-    } AS t ON t.${key} = k.${key}
+       SELECT k.key_json FROM temp.${keptName(table)} AS k JOIN ${identifier(table.declaredName)} AS t ON t.${
+      identifier(table.key.declaredName)
+    } = k.${keptColumn(table, table.key)}
         WHERE ${allOf(same)})`,
     [table.name]
   )
   yield* db.all(
     `DELETE FROM temp._sync_pending AS p
-      WHERE p.table_name = ? AND p.key_json NOT IN (SELECT "key json" FROM temp.${keptName(table)})
+      WHERE p.table_name = ? AND p.key_json NOT IN (SELECT key_json FROM temp.${keptName(table)})
         AND NOT EXISTS (SELECT 1 FROM _sync_row_state AS s WHERE s.schema_name = ? AND ${sameKey("s", "p")})`,
     [table.name, db.schema]
   )
@@ -213,10 +213,10 @@ const locate = Effect.fnUntraced(function*(
   last: number
 ): Effect.fn.Return<string, SqlError, SyncDatabase> {
   const db = yield* SyncDatabase
-  const ordinal = yield* RowApply.halve(1, last, (first, end) => db.all(statement, [table.name, first, end]))
+  const rowid = yield* RowApply.halve(1, last, (first, end) => db.all(statement, [table.name, first, end]))
   const [row] = yield* db.all<{ readonly key: string }>(
-    `SELECT "key json" AS key FROM temp.${keptName(table)} WHERE "key ordinal" = ?`,
-    [ordinal]
+    `SELECT key_json AS key FROM temp.${keptName(table)} WHERE rowid = ?`,
+    [rowid]
   )
   return row?.key ?? ""
 })
@@ -236,11 +236,12 @@ const refuseCollision = Effect.fnUntraced(function*(
 ): Effect.fn.Return<void, SqlError | RowApply.RowRefused, SyncDatabase> {
   if (table.exactKey) return
   const db = yield* SyncDatabase
-  const key = identifier(table.key.declaredName)
+  const key = `t.${identifier(table.key.declaredName)}`
+  const keptKey = `k.${keptColumn(table, table.key)}`
   const [taken] = yield* db.all<{ readonly key: string }>(
-    `SELECT k."key json" AS key FROM temp.${keptName(table)} AS k
-       JOIN ${identifier(table.declaredName)} AS t ON t.${key} = k.${key} AND t.${key} COLLATE BINARY <> k.${key}
-      WHERE k."key json" IN (SELECT key_json FROM temp._sync_pending WHERE table_name = ?) ORDER BY k."key ordinal" LIMIT 1`,
+    `SELECT k.key_json AS key FROM temp.${keptName(table)} AS k
+       JOIN ${identifier(table.declaredName)} AS t ON ${key} = ${keptKey} AND ${key} COLLATE BINARY <> ${keptKey}
+      WHERE k.key_json IN (SELECT key_json FROM temp._sync_pending WHERE table_name = ?) ORDER BY k.rowid LIMIT 1`,
     [table.name]
   )
   if (taken !== undefined) return yield* refuse(table, taken.key, "unique", undefined)
@@ -255,13 +256,13 @@ const writeBack = Effect.fnUntraced(function*(
   const columns = table.columns.map((column) => identifier(column.declaredName))
   const others = columns.filter((column) => column !== key)
   const [kept] = yield* db.all<{ readonly last: number | null }>(
-    `SELECT max("key ordinal") AS last FROM temp.${keptName(table)}`
+    `SELECT max(rowid) AS last FROM temp.${keptName(table)}`
   )
-  const statement = `INSERT INTO ${name} (${columns.join(", ")})
-SELECT ${columns.map((column) => `k.${column}`).join(", ")} FROM temp.${keptName(table)} AS k
- WHERE k."key json" IN (SELECT key_json FROM temp._sync_pending WHERE table_name = ?)
-   AND k."key ordinal" BETWEEN ? AND ?
- ORDER BY k."key ordinal"
+  // The alias: beside a table of the host that is called excluded, the word would mean its old row.
+  const statement = `INSERT INTO ${name} AS t (${columns.join(", ")})
+SELECT ${table.columns.map((column) => `k.${keptColumn(table, column)}`).join(", ")} FROM temp.${keptName(table)} AS k
+ WHERE k.key_json IN (SELECT key_json FROM temp._sync_pending WHERE table_name = ?) AND k.rowid BETWEEN ? AND ?
+ ORDER BY k.rowid
     ON CONFLICT (${key}) ${
     others.length === 0
       ? "DO NOTHING"
@@ -287,7 +288,7 @@ const removeAgain = Effect.fnUntraced(function*(
 ): Effect.fn.Return<void, SqlError | RowApply.RowRefused, SyncDatabase> {
   const db = yield* SyncDatabase
   const gone = `FROM temp._sync_pending AS p
-        WHERE p.table_name = ? AND p.key_json NOT IN (SELECT "key json" FROM temp.${keptName(table)})`
+        WHERE p.table_name = ? AND p.key_json NOT IN (SELECT key_json FROM temp.${keptName(table)})`
   const remove = (more: string) =>
     `DELETE FROM ${identifier(table.declaredName)} WHERE ${
       hasKeyIn(table, "", `SELECT ${keyFromJson(table, "p.key_json")} ${gone}${more}`)

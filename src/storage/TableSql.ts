@@ -162,7 +162,8 @@ const build = (table: SyncTable): ApplyStatements => {
       table,
       `SELECT ${keyFromJson(table, "s.key_json")} FROM temp._sync_incoming AS s WHERE ${applied}`
     ),
-    upsert: `INSERT INTO ${name} (${columnNames.join(", ")})
+    // The alias: beside a table of the host that is called excluded, the word would mean its old row.
+    upsert: `INSERT INTO ${name} AS t (${columnNames.join(", ")})
 SELECT ${table.columns.map((column) => columnValue(column, patchColumns)).join(", ")}
   FROM temp._sync_incoming AS s
  WHERE ${applied} AND s.op <> 'DELETE'

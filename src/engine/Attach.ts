@@ -9,6 +9,7 @@ import * as Effect from "effect/Effect"
 import type {
   CredentialsMismatch,
   InvalidArgumentError,
+  LocalDataError,
   RetryExhausted,
   TransportError
 } from "../contract/SyncError.js"
@@ -29,13 +30,14 @@ import { SyncApi, toTransportError } from "../remote/SyncApi.js"
 import type { DurableState } from "../storage/ClientState.js"
 import * as ClientState from "../storage/ClientState.js"
 import * as DirtyRows from "../storage/DirtyRows.js"
+import { onCommitFailure } from "../storage/ForeignKeys.js"
 import * as Outbox from "../storage/Outbox.js"
 import * as SnapshotApply from "../storage/SnapshotApply.js"
 import * as SnapshotStage from "../storage/SnapshotStage.js"
 import * as Sources from "../storage/Sources.js"
 import { SyncDatabase } from "../storage/SyncDatabase.js"
 import type { SyncTables } from "../storage/SyncTable.js"
-import { accept } from "./Answers.js"
+import { accept, refusedRow } from "./Answers.js"
 import type { DatabaseError } from "./Answers.js"
 import { prepareState } from "./Open.js"
 import type { OpenError } from "./Open.js"
@@ -133,22 +135,29 @@ const switchSource = (userId: string): Effect.Effect<string, SqlError, SyncDatab
 const makeRoom = Effect.fnUntraced(function*(
   userId: string,
   plan: Extract<AttachPlan, { _tag: "Connect" }>
-): Effect.fn.Return<LocalRowsSummary | undefined, DatabaseError | TransportError | CredentialsMismatch, Environment> {
+): Effect.fn.Return<
+  LocalRowsSummary | undefined,
+  DatabaseError | TransportError | CredentialsMismatch | LocalDataError,
+  Environment
+> {
   if (!plan.discardRows && !plan.switchSource) return undefined
   const db = yield* SyncDatabase
   const api = yield* SyncApi
   // Under another account's token nothing of this may happen.
   yield* api.authorise({ sourceId: "", userId })
-  const outcome = yield* db.authoritative(Effect.gen(function*() {
-    const { dirty, frozen } = yield* DirtyRows.pending
-    if (plan.discardRows) {
-      yield* SnapshotApply.clearManaged({ keepOutbox: false })
-      yield* SnapshotStage.clear
-      yield* ClientState.setRowsOfUser("")
-    }
-    const sourceId = plan.switchSource ? yield* switchSource(userId) : undefined
-    return { discarded: plan.discardRows ? dirty + frozen : undefined, sourceId }
-  }))
+  const outcome = yield* db.authoritative(
+    Effect.gen(function*() {
+      const { dirty, frozen } = yield* DirtyRows.pending
+      if (plan.discardRows) {
+        yield* SnapshotApply.clearManaged({ keepOutbox: false })
+        yield* SnapshotStage.clear
+        yield* ClientState.setRowsOfUser("")
+      }
+      const sourceId = plan.switchSource ? yield* switchSource(userId) : undefined
+      return { discarded: plan.discardRows ? dirty + frozen : undefined, sourceId }
+    }),
+    onCommitFailure
+  ).pipe(Effect.catchTag("RowRefused", refusedRow))
   if (outcome.sourceId !== undefined) yield* Session.remember({ sourceId: outcome.sourceId })
   return outcome.discarded === undefined
     ? undefined

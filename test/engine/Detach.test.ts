@@ -323,7 +323,7 @@ describe("clearing [lifecycle.md §6.2, quirk 3; pull.md §6.1; client-state.md 
       yield* device.sync.attach("ann")
       yield* device.sync.sync
       const before = yield* dump(device)
-      yield* failsWith(device.sync.detach, { _tag: "StorageError", operation: "detach" })
+      yield* failsWith(device.sync.detach, { _tag: "LocalDataError", code: "local_constraint", operation: "detach" })
       assert.deepStrictEqual(yield* dump(device), before)
       yield* device.run("DELETE FROM drafts")
       assert.deepStrictEqual(yield* device.sync.detach, detached)

@@ -12,6 +12,7 @@ import type { StorageError } from "../contract/SyncError.js"
 import { ConfigurationError } from "../contract/SyncError.js"
 import { raise } from "../contract/SyncOperation.js"
 import { dropEngineTriggers, installTriggers, isEngineTrigger } from "./ChangeCapture.js"
+import { localReferences } from "./LocalReferences.js"
 import { execute } from "./Statement.js"
 import { catchSql, storageCode } from "./StorageFailure.js"
 import * as SyncSchema from "./SyncSchema.js"
@@ -179,7 +180,12 @@ const renderTriggers = (
     const version = changed
       ? (yield* run<{ readonly schema_version: number }>("PRAGMA main.schema_version"))[0]?.schema_version
       : catalogue.schemaVersion
-    return { schema, tables, schemaVersion: version ?? catalogue.schemaVersion }
+    return {
+      schema,
+      tables,
+      localReferences: localReferences(tables, catalogue.foreignKeys),
+      schemaVersion: version ?? catalogue.schemaVersion
+    }
   })
 
 const warnAboutHostTriggers = (tables: SyncTables["tables"], catalogue: Catalogue): Effect.Effect<void> => {

@@ -11,6 +11,7 @@ import type { LocalRowsSummary } from "../contract/SyncResult.js"
 import * as ClientState from "./ClientState.js"
 import * as CommittedStage from "./CommittedStage.js"
 import * as DirtyRows from "./DirtyRows.js"
+import * as LocalChildren from "./LocalChildren.js"
 import * as PendingWork from "./PendingWork.js"
 import * as RowApply from "./RowApply.js"
 import * as SnapshotStage from "./SnapshotStage.js"
@@ -104,7 +105,8 @@ const countApplied = Effect.flatMap(SyncDatabase, (db) =>
   ))
 
 /**
- * Replaces the contents of all managed tables by the staged snapshot and puts pending work back over it. Fails with
+ * Replaces the contents of all managed tables by the staged snapshot and puts pending work back over it; rows of
+ * the host's own tables that refer to managed ones stay. Fails with
  * `StageIncomplete`, with `RowRefused` if a snapshot row or a pending row violates a constraint, and with a
  * `LocalDataError` for a row of another shape or a row here without a key; deferred foreign keys are checked by the commit.
  *
@@ -129,6 +131,7 @@ export const apply = Effect.fnUntraced(function*(
     yield* PendingWork.refuseNullKeys
     yield* PendingWork.collect(work)
   }
+  const children = yield* LocalChildren.keep
   yield* clearManaged({ keepOutbox: plan.keepOutbox })
   yield* applyStaged(plan)
   const applied = yield* countApplied
@@ -136,9 +139,9 @@ export const apply = Effect.fnUntraced(function*(
     return yield* new StageIncomplete({ expected: plan.stagedRowCount, actual: applied })
   }
   yield* SnapshotStage.clear
-  if (plan.pendingWork === "discard") {
-    return { kept: 0, identical: 0, discarded: dirty + frozen, recovered: 0 }
-  }
-  const putBack = yield* PendingWork.putBack(work)
-  return { ...putBack, discarded: 0 }
+  const summary = plan.pendingWork === "keep"
+    ? { ...(yield* PendingWork.putBack(work)), discarded: 0 }
+    : { kept: 0, identical: 0, discarded: dirty + frozen, recovered: 0 }
+  yield* LocalChildren.restore(children)
+  return summary
 })

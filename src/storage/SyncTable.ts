@@ -4,6 +4,7 @@
  * @since 0.1.0
  */
 import type { ColumnShape } from "../protocol/RowPayload.js"
+import type { LocalReference } from "./LocalReferences.js"
 
 /**
  * How the application names a table and its key: one column name or a list that must come down to one (capture.md §2).
@@ -76,6 +77,8 @@ export interface SyncTable {
 export interface SyncTables {
   readonly schema: string
   readonly tables: ReadonlyArray<SyncTable>
+  /** What makes rows of the host's own tables depend on the rows of these. */
+  readonly localReferences: ReadonlyArray<LocalReference>
   /** `PRAGMA schema_version` at the time of inspection. */
   readonly schemaVersion: number
 }

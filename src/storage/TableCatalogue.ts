@@ -37,6 +37,8 @@ export interface CatalogueForeignKey {
   readonly from: string
   readonly parent: string
   readonly to: string | null
+  /** As declared, in capitals: `NO ACTION`, `CASCADE`, … */
+  readonly onDelete: string
 }
 
 /**
@@ -141,7 +143,7 @@ export const readCatalogue = (
       [input]
     )
     const foreignKeys = yield* run<CatalogueForeignKey>(
-      `SELECT m.name AS child, f.id, f."from", f."table" AS parent, f."to"
+      `SELECT m.name AS child, f.id, f."from", f."table" AS parent, f."to", f.on_delete AS "onDelete"
          FROM main.sqlite_schema AS m, pragma_foreign_key_list(m.name, 'main') AS f
         WHERE m.type = 'table' ORDER BY m.name, f.id, f.seq`
     )

@@ -82,7 +82,7 @@ describe("a row of the host's own tables refers to a row that the server deletes
         }
         yield* failsWith(a.sync.sync, named)
         yield* failsWith(a.sync.rebuild, named)
-        yield* failsWith(a.sync.detach, { ...named, operation: "detach" })
+        yield* failsWith(a.sync.detach, { _tag: "LocalDataError", code: "local_constraint", operation: "detach" })
         yield* checkInvariants(a)
         yield* a.run("DELETE FROM drafts")
         yield* a.sync.sync

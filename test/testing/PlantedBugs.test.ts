@@ -12,7 +12,7 @@ interface Run {
 const known: ReadonlyMap<string, Run> = new Map([
   ["apply mode is left on", { seed: 1, steps: 15, devices: 2 }],
   ["commits are rolled back", { seed: 1, steps: 15, devices: 2 }],
-  ["foreign keys are not deferred", { seed: 22, steps: 25, devices: 2 }],
+  ["foreign keys are not deferred", { seed: 12, steps: 25, devices: 2 }],
   ["rows of the outbox are not cleared", { seed: 1, steps: 15, devices: 2 }],
   ["own deletes are not frozen", { seed: 5, steps: 15, devices: 2 }],
   ["uploads name the newest version of the server for their base", { seed: 7, steps: 25, devices: 2 }],
@@ -55,7 +55,7 @@ const known: ReadonlyMap<string, Run> = new Map([
   ["a snapshot drops pending work", { seed: 2, steps: 15, devices: 2 }],
   ["pending work is not written back over a snapshot", { seed: 2, steps: 15, devices: 2 }],
   ["the gate of a rebuild is never opened", { seed: 2, steps: 15, devices: 2 }],
-  ["the server lets rows return over a deletion unseen", { seed: 8, steps: 25, devices: 2 }],
+  ["the server lets rows return over a deletion unseen", { seed: 29, steps: 15, devices: 2 }],
   ["the server raises no version", { seed: 4, steps: 15, devices: 2 }],
   ["the server loses every second row of a bundle", { seed: 3, steps: 15, devices: 2 }],
   ["the server forgets which uploads it has", { seed: 3, steps: 25, devices: 2 }],
@@ -66,6 +66,7 @@ const known: ReadonlyMap<string, Run> = new Map([
   ["committed values are altered under their hash", { seed: 3, steps: 25, devices: 2 }],
   ["snapshot values are altered", { seed: 3, steps: 25, devices: 2 }],
   ["conflicts show another version", { seed: 2, steps: 25, devices: 2 }],
+  ["own bundles beyond the checkpoint are not remembered", { seed: 668, steps: 60, devices: 3 }],
   ["what a restored server has lost is not queued again", { seed: 1, steps: 25, devices: 2 }]
 ])
 

@@ -215,8 +215,12 @@ const liveRows = Effect.fnUntraced(function*(sql: SqlClient.SqlClient, tables: R
     const gone = yield* sql.unsafe<Record<string, unknown>>(
       `SELECT s.key_json, s.deleted FROM _sync_row_state AS s, (SELECT ? AS name) AS n
           WHERE s.table_name = n.name AND s.key_json NOT IN (${pending})
-            -- An own row ahead of the checkpoint may be away until its bundle is pulled (pull.md §4.1).
+            -- An own row ahead of the checkpoint may be away until its bundle is pulled (pull.md §4.1), and so may be
+            -- what a deletion ahead of the checkpoint, accepted in a conflict, has taken along.
             AND s.row_version <= (SELECT last_bundle_seq_seen FROM ${attachment})
+            AND (s.deleted = 1 OR NOT EXISTS (
+                  SELECT 1 FROM _sync_row_state AS a
+                   WHERE a.deleted = 1 AND a.row_version > (SELECT last_bundle_seq_seen FROM ${attachment})))
             AND (s.deleted = 0) <> EXISTS (SELECT 1 FROM ${live} AS l WHERE l.key_json = s.key_json)`,
       [name]
     )

@@ -166,6 +166,8 @@ export const make = (): Ledger => {
     return false
   }
 
+  const writesOf = (row: string) => Array.from(writes).filter(([, write]) => write.row === row).map(([name]) => name)
+
   /** The row is gone because a row that it belonged to is gone. */
   const wentAlong = (names: Iterable<string>): boolean =>
     Array.from(names).some((name) => (writes.get(name)?.owners ?? []).some((owner) => deletionsOf(owner).length > 0))
@@ -302,8 +304,10 @@ export const make = (): Ledger => {
         } else if (wentAlong(following) && madeAnew(name, write.row, now)) continue
         // After a restored backup, what was written to the row since counts as later (pull.md §6.4).
         if (restored !== undefined && restored.get(write.row)?.stamp !== now) continue
-        // A delete that the restored server had lost is brought back over what has a lower number in the new history.
-        if (restored !== undefined && now === undefined && deletionsOf(write.row).length > 0) continue
+        // A delete that the restored server had lost, of the row or of one that it belonged to, is brought back over what
+        // has a lower number in the new history.
+        const deleted = deletionsOf(write.row).length > 0 || wentAlong(writesOf(write.row))
+        if (restored !== undefined && now === undefined && deleted) continue
         lines.push(`${name} of ${write.device} (${write.row}) is lost: everybody sees ${now ?? "no row"}`)
       }
       return lines

@@ -46,6 +46,25 @@ describe("found by the simulation", () => {
       assert.isFalse((yield* a.sync.pendingSyncStatus).hasPendingSyncData)
     }))
 
+  it.scoped("an accepted deletion takes its children along before their bundle is pulled [conflicts.md §4, pull.md §8]", () =>
+    Effect.gen(function*() {
+      const world = yield* makeWorld()
+      const a = yield* world.attached()
+      yield* a.run("INSERT INTO users VALUES ('u1', 'Ann', NULL, 1)")
+      yield* a.run("INSERT INTO posts VALUES ('p1', 'Hello', 'u1')")
+      yield* a.sync.sync
+      const b = yield* world.attached()
+      yield* b.run("DELETE FROM users")
+      yield* b.sync.sync
+      yield* a.run("UPDATE users SET name = 'Edited'")
+      assert.strictEqual((yield* a.sync.pushPending).outcome, "no_change")
+      assert.deepStrictEqual(yield* contents(a), yield* contents(b))
+      yield* checkInvariants(a)
+      yield* a.sync.sync
+      yield* checkInvariants(a)
+      assert.deepStrictEqual(yield* a.run("SELECT DISTINCT deleted FROM _sync_row_state"), [{ deleted: 1 }])
+    }))
+
   it.scoped("accepts a server row that refers to a row not pulled yet [conflicts.md §4, §8]", () =>
     Effect.gen(function*() {
       const a = yield* device("ann")

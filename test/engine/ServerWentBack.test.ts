@@ -65,6 +65,18 @@ const restore = (
     yield* world.restore(backup, how)
   })
 
+/** A device whose upload is committed, and lost by the server before the device has read it back. */
+const lostUpload = (world: World) =>
+  Effect.gen(function*() {
+    const device = yield* world.attached(options)
+    const backup = yield* world.backup
+    yield* device.run(insert("mine"))
+    yield* world.network.fault("committed rows", lost)
+    yield* Effect.flip(device.sync.pushPending)
+    yield* world.restore(backup, { renewHistory: false })
+    return device
+  })
+
 const nudge = { id: "nudge", name: "Later" }
 
 /**
@@ -255,12 +267,7 @@ describe("each evidence by itself [recovery.md §2.2]", () => {
   it.scoped("a snapshot below the bundle of a committed upload", () =>
     Effect.gen(function*() {
       const world = yield* makeWorld({ withoutHistoryId: true })
-      const a = yield* world.attached(options)
-      const backup = yield* world.backup
-      yield* a.run(insert("mine"))
-      yield* world.network.fault("committed rows", lost)
-      yield* Effect.flip(a.sync.pushPending)
-      yield* world.restore(backup, { renewHistory: false })
+      const a = yield* lostUpload(world)
       yield* a.run("UPDATE _sync_attachment_state SET rebuild_required = 1")
       const report = yield* a.sync.rebuild
       assert.deepStrictEqual(report.localRows, { kept: 0, identical: 0, discarded: 0, recovered: 1 })
@@ -324,12 +331,7 @@ describe("an own bundle beyond the checkpoint is lost, and the numbering goes on
     Effect.gen(function*() {
       const world = yield* makeWorld()
       yield* world.write([user("u1", "First")])
-      const a = yield* world.attached(options)
-      const backup = yield* world.backup
-      yield* a.run(insert("mine"))
-      yield* world.network.fault("committed rows", lost)
-      yield* Effect.flip(a.sync.pushPending)
-      yield* world.restore(backup, { renewHistory: false })
+      const a = yield* lostUpload(world)
       for (const id of ["x", "y"]) yield* world.write([user(id, "New")])
       yield* a.run("UPDATE _sync_attachment_state SET rebuild_required = 1")
       assert.strictEqual((yield* a.sync.rebuild).localRows?.recovered, 1)
